@@ -23,7 +23,7 @@ each of which imports only from rooms below it:
     spec          the grammar `name:key=value`
     registry, importing, errors, formatting, arrays    used everywhere
 
-The `__init__.py` of a room says what may come into it and in which file to start. "For developers" in the README says
+The `__init__.py` of a room says what may come into it and in which file to start. `.github/CONTRIBUTING.md` says
 how to add an activation, an initializer, a rule, and so on.
 """
 

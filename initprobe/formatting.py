@@ -52,7 +52,7 @@ def shown(text: object, most: int = MOST) -> str:
 
 
 def message(text: str) -> str:
-    """A message as one visible line, with long words and long lines cut; it may quote any text of the user."""
+    """A message as one visible line, with long words and long lines cut. It may quote any text of the user."""
     line = " ".join(text.splitlines())
     line = re.sub(rf"\S{{{_LONGEST_WORD + 1},}}", lambda word: shown(word[0]), line)
     return shown(line, _LONGEST_MESSAGE)

@@ -40,6 +40,7 @@ def suggestion(name: str, names: Sequence[str]) -> str:
         return ""
     near = (
         _begun(name, names)
+        or _begun(name.removesuffix("s"), names)
         or [full for full in names if sorted(fold(full)) == sorted(fold(name))]  # letters in the wrong order
         or difflib.get_close_matches(name, names, n=1)
         or difflib.get_close_matches(name.lower(), names, n=1)

@@ -69,7 +69,8 @@ def parse_spec(text: str) -> Spec:
     for part in rest.split(","):
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not (key and equals and value):
-            raise ConfigError(f"{text!r}: {part.strip()!r} is not key=value, as in {name.strip()}:key=0.5")
+            keys = f"`initprobe explain {name.strip()}` lists its keys"
+            raise ConfigError(f"{text!r}: {part.strip()!r} is not key=value, as in {name.strip()}:key=0.5; {keys}")
         if key in params:
             raise ConfigError(f"{text!r}: {key} is given twice")
         params[key] = parse_value(value)

@@ -45,7 +45,10 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread_of_blas():
-    """The threads of BLAS would wait for those of the other workers: QR of small matrices takes six times as long."""
+    """The threads of BLAS would wait for those of the other workers.
+
+    QR of small matrices would take six times as long.
+    """
     with threadpool_limits(1, user_api="blas"):
         yield
 

@@ -1,4 +1,4 @@
-"""The house: where each library lives, how long files and functions may be; who may import whom, import-linter says."""
+"""The rooms: where each library may be imported, and how long files and functions may be. The layers are contracts."""
 
 import ast
 import statistics

@@ -150,7 +150,7 @@ def test_poole_2016(overrides):
         assert w * float(lookup(tanh, point.q).square) + b == pytest.approx(point.q, rel=1e-9)
         for q, after in maps.lengths.measured:
             predicted = w * float(lookup(tanh, q).square) + b
-            # z is normal given h (2/n), and E[tanh^4]/E[tanh^2]^2 is 3 at most; the last term is the bend of the map
+            # z is normal given h (2/n), and E[tanh^4]/E[tanh^2]^2 is 3 at most. The last term is the bend of the map
             # over inputs whose length differs by 2/n.
             assert abs(after / predicted - 1) < SDS * math.sqrt(4 / units) + SDS / runs[0].config.width
         assert len(maps.correlations.measured)
@@ -175,7 +175,10 @@ def test_the_correlation_map_is_the_integral():
 
 
 def _correlation_sd(c, share):
-    """SD over units of a unit's share of the correlation: z given h, and h itself, each at most as normal z has it."""
+    """SD over units of a unit's share of the correlation.
+
+    It is for z given h, and for h itself, each at most as normal z has it.
+    """
     return (1 - c * c) + math.sqrt(2) * min(share, 1.0)
 
 
@@ -226,8 +229,8 @@ def test_pennington_2017(overrides):
     depth, width = linear.layer, linear.count
     kurtosis = 1 / (2 * 0.5 * (1 + math.erf(1 / math.sqrt(2 * 0.463863969))) - 1)
     # Slopes of hard tanh depend on the length of the two inputs, whose mean has the relative SD sqrt(2/(2 width)). Per
-    # relative change of q, p(|z| < 1) = 0.86 changes by -0.23 of itself, and by 0.54 of that in each layer after it:
-    # 0.5 in all for the mean. The spread, which is depth times (1 - p)/p, changes by 1.63/(1 - 0.54)/depth.
+    # relative change of q, p(|z| < 1) = 0.86 changes by -0.23 of itself, and by 0.54 of that in each layer after it.
+    # That is 0.5 in all for the mean. The spread, which is depth times (1 - p)/p, changes by 1.63/(1 - 0.54)/depth.
     strays = SDS * math.sqrt(1 / width)
     for last, spread, response in (
         (linear, depth, (0, 0)),
@@ -237,7 +240,7 @@ def test_pennington_2017(overrides):
         assert last.theory.mean_square == pytest.approx(1, abs=response[0] * strays + 1e-9)
         assert last.theory.spread == pytest.approx(spread, rel=response[1] * strays + 1e-9)
     largest = ((depth + 1) * math.log(depth + 1) - depth * math.log(depth)) / 2 / math.log(10)
-    # The density is blurred over 0.011 decades and cut where a ten-thousandth is left; 0.03 holds from 4 to 128 layers.
+    # The density is blurred over 0.011 decades and cut where a ten-thousandth is left. 0.03 holds from 4 to 128 layers.
     assert linear.theory.density.high == pytest.approx(largest, abs=0.03)
     # The edge strays by width^(-2/3) (Tracy & Widom), and by depth/width; the density by one bin of its histogram.
     assert linear.largest_log10 == pytest.approx(largest, abs=width ** (-2 / 3) + depth / width)
@@ -274,7 +277,7 @@ def test_hanin_rolnick_2018(overrides):
 
 
 def _relative_moments(features, widths):
-    """`E[Q^k]` for k = 0 to 4 of the mean square Q of z at the last layer, where E[Q] is 1."""
+    """`E[Q^k]` for k = 0 to 4 of the mean square Q of the last z, where E[Q] is 1."""
     gamma = lambda n, k: math.prod((n + 2 * i) / n for i in range(k))  # noqa: E731 (of a chi-square over n)
     passed = [gamma(features, k) for k in range(5)]
     for width in widths[:-1]:
@@ -296,7 +299,7 @@ def test_the_spread_of_lengths_of_one_layer_is_that_of_a_chi_square():
 
 @pytest.mark.parametrize("overrides", [small("width=200", "batch=200", "draws=1"), FULL])
 def test_glorot_bengio_2010(overrides):
-    """n Var(W) is 1/3 and 1: the variance of dL/dh falls at least so per layer, and as mean-field theory has it."""
+    """n Var(W) is 1/3 and 1. The variance of dL/dh falls at least so per layer, and as mean-field theory has it."""
     runs = swept("glorot_bengio_2010", overrides)
     figure = draw("layer_histograms", "glorot_bengio_2010", runs)
     assert_legible(figure)
@@ -328,7 +331,7 @@ def test_he_2015(overrides):
         predicted = [layer.theory.preactivation_variance for layer in layers]
         assert predicted[-1] / predicted[0] == pytest.approx(factor ** (len(layers) - 1), rel=1e-9)
         measured = layers[-1].output.variance_log10 - layers[0].output.variance_log10
-        # The log of a mean square has the variance 6/width per layer at most, and a mean that is half of it lower.
+        # The log of a mean square has at most the variance 6/width per layer. Its mean is lower by half of that.
         sd = math.sqrt(6 * len(layers) / run.config.width)
         expected = (len(layers) - 1) * math.log(factor) - 3 * len(layers) / run.config.width
         assert abs(measured * math.log(10) - expected) < SDS * sd

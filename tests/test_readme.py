@@ -1,4 +1,4 @@
-"""The README does what it says: every command runs, every figure is there and shows what a run shows today."""
+"""The README and its pages do what they say: every command runs, every figure is there, and shows what a run shows."""
 
 import re
 import shlex
@@ -10,6 +10,7 @@ import pytest
 from article_figures import FIGURES, PICTURES, ROOT, experiments
 from calibration import NAME as CALIBRATION
 from click.testing import CliRunner
+from documents import ALL, PAGES, README
 from paper_figures import SHOWN as PAPERS
 
 import initprobe as package
@@ -23,12 +24,11 @@ from initprobe.sweeps.plan import load
 from initprobe.sweeps.store import open_store
 from initprobe.sweeps.store_diff import Rule, broken
 
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(?:sh|console)\n(.*?)```", README, re.DOTALL)
+BLOCKS = re.findall(r"```(?:sh|console)\n(.*?)```", ALL, re.DOTALL)
 MINE = next(block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "# mine.yaml" in block)
 CONTRACT = next(block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "# init.yaml" in block)
 # Python that names its file, as in `# mynet.py`, is a file that other examples import.
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PYTHON = re.findall(r"```python\n(.*?)```", ALL, re.DOTALL)
 FILES = {named[1]: code for code in PYTHON if (named := re.match(r"# (\w+\.py)\n", code))}
 COMMAND_LINES = [line for block in BLOCKS for line in block.splitlines() if line.startswith("initprobe ")]
 
@@ -99,6 +99,26 @@ def test_python_example_runs(code, tmp_path, monkeypatch):
     forget_modules()
 
 
+def test_the_readme_is_short_and_its_pages_are_linked():
+    assert len(README.splitlines()) <= 570
+    for name in ("models.md", "ci.md", "own.md", "numbers.md", "CONTRIBUTING.md", "gallery.md"):
+        assert f"](.github/{name}" in README
+        text = (ROOT / ".github" / name).read_text()
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+            assert (ROOT / ".github" / link).exists(), (name, link)
+    for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", README):
+        assert (ROOT / link).exists(), link
+
+
+def test_sentences_are_short():
+    """At most 20 words, in the README and its pages; tables and code have other rules."""
+    for name, text in {"README.md": README, **PAGES}.items():
+        prose = re.sub(r"```.*?```", "\n\n", text, flags=re.DOTALL)
+        blocks = [block for block in re.split(r"\n\s*\n|\n(?=- )", prose) if not re.match(r"\s*(\||#|!\[)", block)]
+        for sentence in (part for block in blocks for part in re.split(r"(?<=[.:;!?])\s+", " ".join(block.split()))):
+            assert len(sentence.split()) <= 20, (name, sentence)
+
+
 def test_the_test_line_checks_everything_and_ci_runs_it():
     (line,) = [line for block in BLOCKS for line in block.splitlines() if line.startswith("python3 -m venv .venv-test")]
     tools = ("ruff check .", "mypy", "lint-imports", "python -m pytest -n auto")
@@ -109,14 +129,14 @@ def test_the_test_line_checks_everything_and_ci_runs_it():
 def test_the_layers_are_those_of_the_contract():
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (layers,) = [contract["layers"] for contract in contracts if contract["id"] == "layers"]
-    assert "```text\n" + "\n".join(layers) + "\n```" in README
+    assert "```text\n" + "\n".join(layers) + "\n```" in PAGES["CONTRIBUTING.md"]
+    assert " > ".join(layers) in " ".join(README.split())
     rooms = {room for layer in layers for room in layer.split(" | ")}
     assert {room for room in rooms if not re.search(rf"\b{room}\b", package.__doc__)} == set()
 
 
 def test_the_files_named_for_developers_are_there():
-    section = README.partition("## For developers")[2]
-    names = [name for name in re.findall(r"`([a-z_/]+\.py)`", section) if "/" in name]
+    names = [name for name in re.findall(r"`([a-z_/]+\.py)`", PAGES["CONTRIBUTING.md"] + README) if "/" in name]
     assert len(names) > 5
     for name in names:
         assert (ROOT / name).exists() or (ROOT / "initprobe" / name).exists(), name
@@ -130,7 +150,7 @@ def test_every_command_and_run_option_is_documented():
 
 
 def test_every_picture_is_shown_and_kept():
-    shown = set(re.findall(r"\.github/figures/([\w.-]+)\.png", README))
+    shown = set(re.findall(r"figures/([\w.-]+)\.png\)", ALL))
     drawn = {picture.name for picture in PICTURES} | {CALIBRATION, *PAPERS}
     assert shown == drawn == {path.stem for path in FIGURES.glob("*.png")}
     assert set(experiments()) == {path.stem for path in FIGURES.glob("*.json")}
@@ -153,7 +173,7 @@ def test_pictures_have_not_drifted(name):
 
 
 def test_the_file_of_known_findings_is_one(tmp_path):
-    (text,) = (block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "# known.yaml" in block)
+    (text,) = (block for block in re.findall(r"```yaml\n(.*?)```", ALL, re.DOTALL) if "# known.yaml" in block)
     (tmp_path / "known.yaml").write_text(text)
     (ignore,) = read_known(tmp_path / "known.yaml")
     assert (ignore.rule, ignore.layers, ignore.reason) == ("dead-units", ((3, 3),), "narrow on purpose")

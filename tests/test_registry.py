@@ -133,6 +133,7 @@ def test_fold_and_suggestion() -> None:
     assert suggestion("crat", ["crate", "cup"]) == " Did you mean 'crate'?"
     assert suggestion("CRATE!", ["crate", "cup"]) == " Did you mean 'crate'?"
     assert suggestion("zzz", ["crate", "cup"]) == ""
+    assert suggestion("inits", ["inputs", "initializers"]) == " Did you mean 'initializers'?"
     assert suggestion("atc", ["batch", "act"]) == " Did you mean 'act'?"
 
 

@@ -64,7 +64,7 @@ def flat_ends(value: Value, slope: Slope) -> FlatEnds:
 
 
 def _edge(value: Value, slope: Slope) -> float | None:
-    """The z between -8 and 8 at or below which phi is constant and its slope 0; None if there is none."""
+    """The z between -8 and 8 at or below which phi is constant and its slope 0. None if there is none."""
     floor = value(_GRID[:1])[0]
     same = value(_GRID) == floor
     flat = len(_GRID) if same.all() else int(np.argmin(same))

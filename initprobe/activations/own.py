@@ -1,9 +1,9 @@
 """Activations of the user's own: any vectorised function, or a `package.module:name` to be imported.
 
-A function must map an array to one of the same shape, entry by entry. It may have two attributes: `kinks`, where it or
-one of its first two derivatives jumps, and `slope`, its derivative as a function of z. Without them the slope is a
-central difference, and the jumps of the slope are searched for. Ends where the function is exactly constant are always
-searched for (`flat_ends`). An `Activation` record can say more: saturation, bounds, a period.
+A function must map an array to one of the same shape, entry by entry. It may have two attributes. `kinks` are the
+points where it or one of its first two derivatives jumps. `slope` is its derivative as a function of z. Without them
+the slope is a central difference, and the jumps of the slope are searched for. Ends where the function is exactly
+constant are always searched for (`flat_ends`). An `Activation` record can say more: saturation, bounds, a period.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def activation(
         function: maps an array of any shape to one of the same shape, entry by entry.
         name: in titles and file names; None means its own.
         slope: its derivative, a function of z; None means its attribute `slope`, or else a central difference.
-        kinks: points where it or its first two derivatives jump; None means its attribute `kinks`, or jumps of the
+        kinks: points where it or its first two derivatives jump. None means its attribute `kinks`, or jumps of the
             slope that are found between -8 and 8.
 
     Returns:
@@ -121,6 +121,7 @@ def _own_record(label: str, value: Value, slope: Slope, kinks: tuple[float, ...]
         dead_below=ends.dead_below,
         bounds=ends.bounds,
         slope_noise=slope_noise,
+        uses_scipy=True,  # which may be
     )
 
 

@@ -39,7 +39,7 @@ class Difference:
     """The central difference `(phi(z + s) - phi(z - s)) / 2s`, in float64.
 
     A difference across a kink would be wrong by the jump of the slope. So within 2s of a kink, the slope is taken 2s
-    away on the same side; at the kink, on the left. The error is `2s phi''`.
+    away on the same side. At the kink itself it is taken on the left. The error is `2s phi''`.
     """
 
     value: Value

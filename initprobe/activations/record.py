@@ -51,8 +51,9 @@ class Activation:
         slope_noise: rounding error of `slope` beside a phi of 1, where it is a central difference; 0 for a formula.
         params: the parameters of this record.
         make: the function that made this record, as `make=leaky_relu`; None if it has no parameters.
+        uses_scipy: `value` or `slope` imports `scipy.special`, which takes memory.
         pytorch: None unless PyTorch has this function under this name. Then its arguments after the tensor, in order:
-            each name with the parameter that it sets here; empty for no parameters.
+            each name with the parameter that it sets here. Empty for no parameters.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Activation:
     slope_noise: float = 0.0
     params: Mapping[str, float] = field(default_factory=dict)
     make: Callable[..., Activation] | None = None
+    uses_scipy: bool = False
     pytorch: Mapping[str, str] | None = None
 
     @property

@@ -85,7 +85,7 @@ def elu(alpha: float = 1.0) -> Activation:
         formula="x if x > 0 else alpha (exp(x) - 1)",
         reference="Clevert et al. 2016, arXiv:1511.07289",
         kinks=(0,),
-        # With a smaller alpha every slope below 0 is small, as of a leaky ReLU, so none marks a saturated end.
+        # With a smaller alpha every slope below 0 is small, as of a leaky ReLU. So none marks a saturated end.
         saturation=Band(low=SATURATED_SLOPE * max(alpha, 1) - alpha) if alpha > SATURATED_SLOPE else None,
         bounds=(-alpha, math.inf),
         params={"alpha": alpha},
@@ -146,6 +146,7 @@ def gelu() -> Activation:
         formula="x Phi(x), Phi the normal distribution function",
         reference="Hendrycks & Gimpel 2016, arXiv:1606.08415",
         bounds=(-0.16997120747990366, math.inf),
+        uses_scipy=True,
     )
 
 

@@ -95,6 +95,7 @@ def erf() -> Activation:
         reference="Williams 1996, Computing with infinite networks, NIPS 9",
         saturation=Band(-edge, edge),
         bounds=(-1, 1),
+        uses_scipy=True,
     )
 
 

@@ -1,8 +1,8 @@
 """What surrounds the activation of each layer: norm, skip, and weights that start at 0.
 
 A residual network is divided into branches of `block` layers, and each is added to its own input: `h + s branch(h)`. A
-branch of one layer is `phi(h W + b)`. A branch of several layers is `phi(h W1 + b1) W2 + b2`: its last layer has no
-activation, and so no norm, since a norm precedes an activation.
+branch of one layer is `phi(h W + b)`. A branch of several layers is `phi(h W1 + b1) W2 + b2`. Its last layer has no
+activation. So it has no norm either, since a norm precedes an activation.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Wiring:
 
     @property
     def opens(self) -> bool:
-        """True if the layer is the first of a branch: its input is also added to the end of the branch."""
+        """True if the layer is the first of a branch. Its input is also added to the end of the branch."""
         return self.place == 0 and (self.skip is not None or self.span > 1)
 
     @property

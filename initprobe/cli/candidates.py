@@ -3,7 +3,7 @@
 An option of a usual name has its candidates here, by name. Any other parameter names them itself:
 `argument(shell_complete=files)`. A candidate is a whole value where possible: `he:mode=fan_out`, `saturated=0.5`.
 
-The user waits at a prompt, so each function imports only the module that holds the names: neither SciPy nor matplotlib.
+The user waits at a prompt. So each function imports only the module that holds the names, neither SciPy nor matplotlib.
 """
 
 from __future__ import annotations

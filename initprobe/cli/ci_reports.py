@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from initprobe.reports.junit import Case, Outcome
     from initprobe.reports.sarif import Alert
+    from initprobe.results.coordinate_check import CoordinateCheck
     from initprobe.results.run import ProbeResult
     from initprobe.results.summary import Finding
 
@@ -25,6 +26,8 @@ _OTHER_RULES: Mapping[str, tuple[str, str]] = {
         "If this is intended, --update-lock writes the lock anew.",
     ),
 }
+# What helps against any rule of a coordinate check.
+_WIDTH_REMEDY = "`initprobe width` tries scalings by powers of the width, and prints what works."
 
 
 def write_junit(
@@ -85,12 +88,41 @@ def write_sarif(alerts: Sequence[Alert], target: str) -> None:
         OutputError: the file cannot be written.
     """
     from initprobe.cli.outputs import write_text
+    from initprobe.diagnosis.width_verdict import WIDTH_RULES
     from initprobe.reports.sarif import sarif
     from initprobe.results.release import release
     from initprobe.torch.verdict.rulebook import RULEBOOK
 
     verdict = {rule.name: (rule.meaning, rule.remedy) for rule in RULEBOOK.values()}
-    write_text(target, sarif(alerts, {**verdict, **_OTHER_RULES}, release()))
+    widths = {rule: (meaning, _WIDTH_REMEDY) for rule, meaning in WIDTH_RULES.items()}
+    write_text(target, sarif(alerts, {**verdict, **widths, **_OTHER_RULES}, release()))
+
+
+def width_cases(check: CoordinateCheck, failing: Sequence[str]) -> list[Case]:
+    """A case per rule of a coordinate check.
+
+    Args:
+        check: with its findings.
+        failing: the severities that fail.
+    """
+    from initprobe.diagnosis.width_verdict import WIDTH_RULES
+    from initprobe.reports.junit import Case
+
+    texts = {
+        rule: [finding.text for finding in check.findings if finding.rule == rule and finding.severity in failing]
+        for rule in WIDTH_RULES
+    }
+    return [Case(rule, "failure" if lines else "passed", "\n".join(lines)) for rule, lines in texts.items()]
+
+
+def width_alerts(check: CoordinateCheck) -> Iterator[Alert]:
+    """An alert per finding of a coordinate check and layer; one without layers names none."""
+    from initprobe.reports.sarif import Alert
+
+    for finding in check.findings:
+        level = "note" if finding.severity == "info" else finding.severity
+        for layer in finding.layers or ("",):
+            yield Alert(finding.rule, finding.text, level, layer)
 
 
 def result_alerts(result: ProbeResult, expired: Sequence[str]) -> Iterator[Alert]:

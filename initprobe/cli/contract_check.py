@@ -210,7 +210,7 @@ def outcome_cases(outcome: ContractOutcome) -> Iterator[Case]:
 
 
 def outcome_alerts(outcome: ContractOutcome) -> Iterator[Alert]:
-    """For SARIF: an alert for each fault at the line of its rule, and for each new or missing name or tie."""
+    """Alerts for SARIF: each fault at the line of its rule, and each new or missing name or tie."""
     from initprobe.cli.annotations import in_repository
     from initprobe.contract.words import fault_line
     from initprobe.reports.sarif import Alert

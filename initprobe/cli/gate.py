@@ -1,11 +1,11 @@
-"""From a verdict to an exit code: known findings do not count, CI gets a report, and the other findings may fail."""
+"""From a verdict to an exit code, without known findings, and with a report for CI."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -23,6 +23,16 @@ Severity = Literal["warning", "error"]
 SEVERITIES: tuple[Severity, ...] = ("warning", "error")
 IGNORE = "--ignore "
 _MOST_NOTES = 5
+
+
+def junit_option() -> Any:
+    """`--junit`: what was judged, for CI."""
+    return option("--junit", metavar="FILE|-", help="Write what was judged as JUnit XML, for CI.")
+
+
+def sarif_option() -> Any:
+    """`--sarif`: the findings, for code scanning."""
+    return option("--sarif", metavar="FILE|-", help="Write the findings as SARIF, for code scanning.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +57,8 @@ class GateOptions:
     write_known: str | None = option(
         "--write-known", metavar="FILE", help="Write all present findings to a file for --known; they do not count."
     )
-    junit: str | None = option("--junit", metavar="FILE|-", help="Write what was judged as JUnit XML, for CI.")
-    sarif: str | None = option("--sarif", metavar="FILE|-", help="Write the findings as SARIF, for code scanning.")
+    junit: str | None = junit_option()
+    sarif: str | None = sarif_option()
 
     def targets(self) -> tuple[str | None, ...]:
         """The files that are written."""
@@ -260,7 +270,7 @@ def check_verdict(
     from initprobe.results.named_numbers import counted
 
     gate.close(fails=bool(fail_on))
-    failing = SEVERITIES[SEVERITIES.index(fail_on) :] if fail_on else ()
+    failing = failing_severities(fail_on)
     names = [finding.name for finding in counted(result) if finding.severity in failing]
     expired = gate.expired() if fail_on else []
     if options.junit:
@@ -276,6 +286,11 @@ def check_verdict(
     if names or expired or partial:
         faults = [f"--fail-on {fail_on}: {', '.join(names)}"] if names else partial
         raise CheckFailed("; ".join([*faults, *_shortened(expired)]))
+
+
+def failing_severities(fail_on: Severity | None) -> tuple[Severity, ...]:
+    """The severities that fail: the given one and higher ones; none for None."""
+    return SEVERITIES[SEVERITIES.index(fail_on) :] if fail_on else ()
 
 
 def check_junit(junit: str | None, fail_on: object) -> None:

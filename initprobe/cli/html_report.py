@@ -101,7 +101,7 @@ Change = Callable[["Row", "ProbeResult"], "ProbeResult"]
 def write_sweep_report(
     target: str | None, title: str, store: Store, rows: Sequence[Row], change: Change, breaches: Table | None = None
 ) -> None:
-    """Write the page of the runs of a store, if it was asked for; one result is in memory at a time.
+    """Write the page of the runs of a store, if it was asked for. One result is in memory at a time.
 
     Args:
         target: a file, or `-`; None for no page.

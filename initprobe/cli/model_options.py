@@ -9,6 +9,25 @@ import click
 
 from initprobe.cli.parameters import option
 
+# What `--loss` of a PyTorch model takes.
+LOSS_METAVAR = "cross-entropy|mse|PACKAGE.MODULE:FUNCTION"
+
+
+def shapes_option(more: str = "") -> Any:
+    """`--input-shape`: random input; `more` is a further sentence of its help."""
+    return option(
+        "--input-shape",
+        multiple=True,
+        metavar="[NAME=]N,N,...[:LOW..HIGH]",
+        help=f"N(0,1) input of this shape, samples first: 64,784.{more} With a range, whole numbers: 4,16:0..999. "
+        "Repeatable.",
+    )
+
+
+def evaluation_option(words: str) -> Any:
+    """`--eval`, with its help."""
+    return option("--eval", is_flag=True, help=words)
+
 
 def checkpoint_option() -> Any:
     """`--checkpoint`: the parameters that a model gets first."""

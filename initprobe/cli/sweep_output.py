@@ -192,7 +192,7 @@ def _write_out(write: Callable[[IO[str]], None]) -> None:
 
 
 def write_csv(store: Store, keys: Sequence[str], file: IO[str], change: Change = _unchanged) -> None:
-    """Write one row per run and layer: the key and axes of the run, then every number by its dotted name.
+    """Write one row per run and layer. It has key and axes of the run, then every number by its dotted name.
 
     Args:
         store: the runs.

@@ -1,7 +1,7 @@
 """`resolve`: the records that the names in a config stand for. Files of weights are read, and modules imported, here.
 
 `ProbeConfig(...)` only validates. Its properties `activation`, `initializer`, `bias_initializer` and `network` come
-from here when they are first used; `prepare` asks for them before any work is done.
+from here when they are first used. `prepare` asks for them before any work is done.
 """
 
 from __future__ import annotations

@@ -15,13 +15,13 @@ from initprobe.spec import parse_number
 
 # A mean this many standard errors from 0 is not by chance.
 _APART = 4.5
-# A round number is near up to this many standard errors; the limit is small because there are many such numbers.
+# A round number is near up to this many standard errors. The limit is small because there are many such numbers.
 _ROUND_NEAR = 2.5
 # An extreme is further from its bound than this times the range over n in one of 20,000 cases: e^-10.
 _MISSED = 10
-# How much rarer people choose some rules than others, as log odds: a number divided by the root of the depth; fan_out;
-# a std of a uniform distribution, whose bounds people give; a distribution of another shape than the entries seem to
-# have, which few entries cannot tell.
+# How much rarer people choose some rules than others, as log odds. The rules are a number divided by the root of the
+# depth, fan_out, and a std of a uniform distribution, whose bounds people give. The last one is a distribution of
+# another shape than the entries seem to have. Few entries cannot tell.
 _RARE, _FAN_OUT, _STD_OF_UNIFORM, _OTHER_SHAPE = math.log(10), math.log(3), math.log(5), math.log(20)
 # The variance of a measured std, relative to it, is 1 over n times this: 4 / (kurtosis - 1).
 _PRECISION = {"normal": 2.0, "uniform": 5.0, "truncated_normal": 2.9}
@@ -129,7 +129,7 @@ def _off_centre(family: Sequence[Parameter], measured: Mapping[str, Moments], bl
 
 
 def _bounds(family: Sequence[Parameter], measured: Mapping[str, Moments]) -> Iterator[str]:
-    """Bounds of one or two digits near the extremes: the largest of n entries misses a bound by 1/n of the range."""
+    """Bounds of one or two digits near the extremes. The largest of n entries misses a bound by 1/n of the range."""
     low, high = min(measured[each.name].low for each in family), max(measured[each.name].high for each in family)
     room = _MISSED * (high - low) / sum(parameter.count for parameter in family)
     for digits in (1, 2):
@@ -139,7 +139,7 @@ def _bounds(family: Sequence[Parameter], measured: Mapping[str, Moments]) -> Ite
 
 
 def _score(text: str, family: Sequence[Parameter], measured: Mapping[str, Moments], shape: str) -> float:
-    """Minus the log likelihood of each std under a rule, up to a constant; infinite where there is no such rule."""
+    """Minus the log likelihood of each std under a rule, up to a constant. Infinite where there is no such rule."""
     rule = read_rule(text)
     assert rule.initializer is not None
     try:

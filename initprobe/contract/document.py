@@ -92,7 +92,7 @@ def _read(path: Path) -> Document:
 
 
 def _conflict(path: Path) -> int | None:
-    """The first line with the marks of a conflict; None where there is none, or no text that can be read."""
+    """The first line with the marks of a conflict. None where there is none, or no text that can be read."""
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             lines = file.read(_MOST_BYTES).splitlines()
@@ -196,7 +196,7 @@ def _quoted(text: str) -> str:
 
 
 def _plain(rule: str) -> str:
-    """`~` alone is YAML's null, and a colon before a letter is none of its signs; quotes keep both as they stand."""
+    """`~` alone is YAML's null, and a colon before a letter is none of its signs. Quotes keep both as they stand."""
     return _quoted(rule) if rule.startswith("~") else rule
 
 

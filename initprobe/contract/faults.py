@@ -19,7 +19,7 @@ class FaultGroup:
     Attributes:
         pattern: their name, with `*` for the numbers.
         faults: in the order of the model.
-        resembles: the rule that all of them agree with; empty where there is none, or where the message has it already.
+        resembles: the rule that all of them agree with. Empty where there is none, or where the message has it already.
     """
 
     pattern: str

@@ -47,7 +47,7 @@ class Judged:
         meant: mean and std that were meant.
         measured: what its entries have.
         failed: the test that failed most clearly; None where all hold.
-        smallest_error: the relative error of the std that is found in 99 of 100 cases; None where all entries are
+        smallest_error: the relative error of the std that is found in 99 of 100 cases. None where all entries are
             compared exactly.
     """
 

@@ -43,8 +43,8 @@ def settled(parameters: Sequence[Parameter], lock: Contract) -> tuple[list[Param
         lock: written from the model as it was.
 
     Returns:
-        The parameters that a clause covers; the clauses that cover one, without their numbers; one line for each kind
-        of change of the names.
+        The parameters that a clause covers, and the clauses that cover one, without their numbers. The last part has
+        one line for each kind of change of the names.
 
     Raises:
         ConfigError: two clauses cover one parameter.

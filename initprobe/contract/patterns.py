@@ -101,8 +101,8 @@ def assign(
         default: of parameters that no clause covers.
 
     Raises:
-        ConfigError: a pattern matches no name, or another number than its count; two equally specific patterns name
-            different rules for one parameter; or a parameter has no clause and there is no default.
+        ConfigError: a pattern matches no name, or another number than its count. Or two equally specific patterns name
+            different rules for one parameter. Or a parameter has no clause and there is no default.
     """
     _refuse_idle([name for group in names.values() for name in group], clauses)
     fallback = Clause("default", default) if isinstance(default, Rule) else default

@@ -16,7 +16,7 @@ from initprobe.contract.statistics import CUT_STD, Moments, kurtosis, moments
 from initprobe.errors import ConfigError
 from initprobe.formatting import NUMBER_IN_NAME, without_numbers
 
-# A std is that of a rule where the two differ by no more standard errors than this; then the whole rule is tested.
+# A std is that of a rule where the two differ by no more standard errors than this. Then the whole rule is tested.
 _NEAR = 4.5
 # Mean and std alone are compared only for so many entries or more, and up to this kurtosis.
 _FEWEST, _LONGEST_TAILS = 16, 6.0

@@ -1,4 +1,4 @@
-"""Checks of a path before it is read: what is there, how large it is, and whether it fits into memory.
+"""Checks of a path before it is read: its kind, its size, and whether it fits into memory.
 
 Only regular files are read. A device never ends, a pipe may wait without end, and neither has a size in advance.
 """

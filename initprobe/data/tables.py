@@ -31,7 +31,7 @@ def read_table(path: Path, dtype: npt.DTypeLike) -> Array:
 
     Raises:
         InputError: no such file, another format, pickled or empty data, another shape, or an entry that no finite
-            `dtype` holds; names file, row and column.
+            `dtype` holds. Names file, row and column.
     """
     raw = read_array(path)
     _check_shape(path, raw)

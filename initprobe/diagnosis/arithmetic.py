@@ -24,7 +24,7 @@ _SILENT = math.log10(1.005)
 _UNEXPLAINED = math.log10(2)
 # From this share of the rms on, a mean makes mean square and variance differ, in h and in W.
 _MEAN, _OF = 0.1, ("output", "weight")
-# Two halves share the rate of the whole if their rates differ by less than a factor of 1.1, this log10.
+# Two halves share the rate of the whole if their rates differ by less than a factor of 1.1. This is its log10.
 _ALIKE = math.log10(1.1)
 _SIDES = {
     "output": ("fan_in", "output", "preactivation", "E[phi^2]/q"),
@@ -50,7 +50,7 @@ def steady_span(profile: Sequence[float]) -> tuple[int, int]:
 
 
 def stated_span(profile: Sequence[float]) -> tuple[int, int]:
-    """First and last index of the part whose rate is stated: all of it if both halves move alike, else the steady half.
+    """First and last index of the part whose rate is stated. It is all if both halves move alike, else the steady half.
 
     Args:
         profile: log10 variances, layer by layer.

@@ -19,8 +19,8 @@ RANK_COLLAPSE = "rank-collapse"
 _EQUAL = "other data: every sample is the same"
 # A distance from which rounding is far, as 1 minus a cosine.
 _DISTINCT = 1e-4
-# Measured on the digits, best of five learning rates: nets that keep 8e-4 of the distance reach a loss of 1.5 to 1.7,
-# those that keep 4e-4 or less stay above 1.9; chance is 2.3. The default limit is 4.6e-4.
+# Measured on the digits, best of five learning rates. Nets that keep 8e-4 of the distance reach a loss of 1.5 to 1.7.
+# Those that keep 4e-4 or less stay above 1.9, and chance is 2.3. The default limit is 4.6e-4.
 _SHARE_OF_DECADES = 5 / 6
 # The cosine of two vectors of fewer entries is mostly chance: its SD is 1/sqrt(entries).
 _FEWEST_UNITS = 8

@@ -1,6 +1,6 @@
 """From a result to its findings: each rule in turn. Start reading here.
 
-Rates and trends are judged, not one ratio: a variance that falls as a power of depth (Xavier + tanh) is no collapse.
+Rates and trends are judged, not one ratio. A variance that falls as a power of depth (Xavier + tanh) is no collapse.
 One draw does not decide where draws differ by a factor of ten (ReLU + He at depth).
 """
 
@@ -30,7 +30,9 @@ from initprobe.results.summary import Finding
 
 # Findings of one severity that begin at the same layer come in the order of their rules here. Others follow.
 _ORDER = (inputs, signal, units, correlation, fluctuations, width, weight_scales, float_range, number_formats)
-_MODULES = modules_with_rules(initprobe.diagnosis, _ORDER, without={"diagnose"})
+# Those of `initprobe width` judge another kind of result.
+_WITHOUT = {"diagnose", "width_sizes", "width_verdict"}
+_MODULES = modules_with_rules(initprobe.diagnosis, _ORDER, _WITHOUT)
 RULES: Registry[Rule] = Registry("rule", [rule for module in _MODULES for rule in module.RULES])
 
 

@@ -6,11 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from initprobe.config.thresholds import Thresholds
 from initprobe.diagnosis.rule import Look, Observation, Rule
-from initprobe.results.base import FORWARD_TENSORS
+from initprobe.results.base import BACKWARD_TENSORS, FORWARD_TENSORS
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
-
-_BACKWARD = ("output_gradient", "preactivation_gradient", "weight_gradient")
 
 
 def _status_rule(*statuses: str) -> Look:
@@ -18,7 +16,7 @@ def _status_rule(*statuses: str) -> Look:
 
     def look(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
         forward = [layer.layer for layer in result.layers if _any_status(layer, FORWARD_TENSORS, statuses)]
-        back = [layer.layer for layer in result.layers if _any_status(layer, _BACKWARD, statuses)]
+        back = [layer.layer for layer in result.layers if _any_status(layer, BACKWARD_TENSORS, statuses)]
         if forward:
             yield Observation(forward[0], "on the forward pass; all numbers computed from it are void", "error")
         elif back:

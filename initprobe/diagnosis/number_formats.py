@@ -7,20 +7,12 @@ from collections.abc import Collection, Iterator
 from initprobe.config.thresholds import Thresholds
 from initprobe.diagnosis.rule import Observation, Rule
 from initprobe.formatting import percent
-from initprobe.results.base import FORWARD_TENSORS
+from initprobe.results.base import BACKWARD_TENSORS, FORWARD_TENSORS, TENSOR_SYMBOLS
 from initprobe.results.formats import FormatStats
 from initprobe.results.run import ProbeResult
 
 LOST = "lost-in-format"
 _NO_FIX = "use a format with a larger range, such as bfloat16, or weights that keep the variance"
-_SYMBOLS = {
-    "weight": "W",
-    "preactivation": "z",
-    "output": "h",
-    "preactivation_gradient": "dL/dz",
-    "output_gradient": "dL/dh",
-    "weight_gradient": "dL/dW",
-}
 
 
 def lost_in_formats(formats: tuple[FormatStats, ...]) -> Iterator[Observation]:
@@ -29,7 +21,7 @@ def lost_in_formats(formats: tuple[FormatStats, ...]) -> Iterator[Observation]:
         if (layer := _signal_lost(form)) is not None:
             yield Observation(layer, _words(form, layer, FORWARD_TENSORS), "warning", no_fix=_NO_FIX)
         elif (back := _gradient_lost(form)) is not None:
-            yield Observation(back, _words(form, back, _SYMBOLS.keys() - FORWARD_TENSORS), "warning", no_fix=_NO_FIX)
+            yield Observation(back, _words(form, back, BACKWARD_TENSORS), "warning", no_fix=_NO_FIX)
         elif form.loss_scale is not None and form.lost_at.gradient is not None and not form.needs_scales:
             scale = f"2^{form.loss_scale.scale_log2}"
             evidence = f"in {form.name}, gradients need a loss scale; with {scale} they fit"
@@ -52,7 +44,7 @@ def _words(form: FormatStats, layer: int, names: Collection[str]) -> str:
     """Which tensor of the layer loses most, and how."""
     here = [tensor for tensor in form.tensors if tensor.layer == layer and tensor.tensor in names]
     worst = max(here, key=lambda tensor: (tensor.overflow, tensor.zero))
-    symbol = _SYMBOLS[worst.tensor]
+    symbol = TENSOR_SYMBOLS[worst.tensor]
     if form.needs_scales:
         return f"in {form.name}, {percent(worst.scaled_zero)}% of {symbol} becomes 0 at its best scale"
     if worst.overflow:

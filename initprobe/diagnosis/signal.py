@@ -10,10 +10,9 @@ from initprobe.diagnosis.arithmetic import arithmetic, stated_span
 from initprobe.diagnosis.kinds_of_net import is_plain, is_residual, norm_name
 from initprobe.diagnosis.rule import Look, Observation, Rule
 from initprobe.diagnosis.trends import per_layer_words, real_trend, severity_of, steps_in_words, variance_text
+from initprobe.results.base import TENSOR_SYMBOLS
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
-
-_SYMBOLS = {"output": "h", "output_gradient": "dL/dh", "weight_gradient": "dL/dW"}
 
 
 def _output_trend(sign: int) -> Look:
@@ -75,14 +74,14 @@ def _trends_of(result: ProbeResult, tensor: str, sign: int, limits: Thresholds) 
     rate = math.copysign((profile[end][1] - profile[start][1]) / (end - start), sign)
     product = arithmetic(result, tensor, profile, rate) if is_plain(result) else ""
     steps = steps_in_words(profile, (start, end), step)
-    evidence = f"{product}{per_layer_words(rate, _SYMBOLS[tensor], steps)} ({course})"
+    evidence = f"{product}{per_layer_words(rate, TENSOR_SYMBOLS[tensor], steps)} ({course})"
     cause = _cause_beside_weights(result, tensor, sign)
     yield Observation(first if tensor == "output" else last, evidence, severity_of(moved.change, limits), cause)
 
 
 def _cause_beside_weights(result: ProbeResult, tensor: str, sign: int) -> str:
     """Why a variance moves in a net with a norm or residual branches, where weights alone do not decide it."""
-    norm, symbol = norm_name(result), _SYMBOLS[tensor]
+    norm, symbol = norm_name(result), TENSOR_SYMBOLS[tensor]
     if is_residual(result) and sign > 0:
         return f"every branch adds to the variance of {symbol}, in proportion to branch_scale^2"
     if is_residual(result):

@@ -1,4 +1,4 @@
-"""The rule about a net that is too deep for its width: its typical draw loses what the mean over draws keeps."""
+"""The rule about a net that is too deep for its width. Its typical draw loses what the mean over draws keeps."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What is measured of networks of several widths, and the slopes of log rms against log width.
 
-The theory of a slope is local: it takes the measured slope of the layer's input, and adds what the layer's own fans,
+The theory of a slope is local. It takes the measured slope of the layer's input. It adds what the layer's own fans,
 weights and learning rate do in the limit of infinite width (Yang & Hu 2021, arXiv:2011.14522).
 """
 
@@ -34,8 +34,7 @@ class LayerSizes:
         output: of h before training.
         gradient: of dL/dh before training.
         changes: of h after 1, 2, ... steps minus h before training.
-        own_changes: of the change of z that the update of W makes if it is aligned with the input: fan_in rms(dW)
-            rms(input).
+        own_changes: of the change of z by an update of W that is aligned with the input, `fan_in rms(dW) rms(input)`.
         rows: samples times positions.
         fan_in: entries that one output sums over.
         fan_out: entries that one input goes to.
@@ -264,14 +263,14 @@ class WidthSlopes:
         return (self.slope(name, lambda layer: layer.product) or 0.0) if self.first(name).is_normed else 0.0
 
     def _change_theory(self, name: str, step: int) -> float | None:
-        """The slope of the change of h after the first step, from the sizes of the update and of the input's change."""
+        """The slope of the change of h after the first step, from the update and the change of the input."""
         if step > 1 or self._own_theory(name) is None or not self.first(name).keeps_scale:
             return None
         return self.slope(name, lambda layer: _predicted_change(layer, step - 1))
 
 
 def _predicted_change(layer: LayerSizes, index: int) -> float | None:
-    """The change of z: what the update of W makes of the input, and what W makes of the input's change.
+    """The change of z by the update of W, and by the change of its input.
 
     A sum over n = fan_in terms is aligned up to `sqrt(a + 1/n)`. For the update, a is 1/T with T orthogonal inputs. The
     change of the input is aligned with the rows of a read-out, a = 1/outputs, and with no other W.

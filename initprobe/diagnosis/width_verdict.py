@@ -1,25 +1,25 @@
 """Whether a network transfers between widths: the rules about slopes, and their texts.
 
-In the maximal update parametrization (Yang & Hu 2021, arXiv:2011.14522) no size depends on the width: neither h before
-training, nor its change over some steps, nor what each layer's own update adds. Then the best learning rate of a narrow
-network is that of a wide one (Yang et al. 2022, arXiv:2203.03466).
+In the maximal update parametrization (Yang & Hu 2021, arXiv:2011.14522) no size depends on the width. This holds for h
+before training, for its change over some steps, and for what each layer's own update adds. Then the best learning rate
+of a narrow network is that of a wide one (Yang et al. 2022, arXiv:2203.03466).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from initprobe.diagnosis.width_sizes import WidthSlopes
 from initprobe.formatting import counted, listed
 from initprobe.results.coordinate_check import WidthFinding, WidthLine
 
-# Slopes of finite networks differ from their limits: by up to 0.1 between widths 64 and 512 in networks that transfer.
-# The slopes of networks that do not are 0.5 and more.
+# Slopes of finite networks differ from their limits. In networks that transfer they differ by up to 0.1 between widths
+# 64 and 512. The slopes of networks that do not are 0.5 and more.
 TOLERANCE = 0.15
-# A change of h also falls where parts of it that are not aligned with the weights still count at small widths. What
-# falls in wide networks too is seen in the updates of W.
+# Some parts of a change of h are not aligned with the weights. Where these still count at small widths, it falls too.
+# What falls in wide networks too is seen in the updates of W.
 _FALL = 0.35
 _ERRORS = 3.0  # standard errors that a slope may be off
 _UNDECIDED = 0.25  # above this standard error, a slope of one half is not seen
@@ -60,10 +60,10 @@ def _deviates(line: WidthLine, fall: float) -> bool:
 
 
 def fall_allowed(slopes: WidthSlopes) -> float:
-    """By how much a change of h may seem to fall in a batch that has more rows than the network has units.
+    """How far a change of h may seem to fall in a batch with more rows than units.
 
-    An update is aligned with each of T orthogonal inputs up to `sqrt(1/T + 1/n)`, which falls with the width n until
-    n is far above T.
+    An update is aligned with each of T orthogonal inputs up to `sqrt(1/T + 1/n)`. This falls with the width n until n
+    is far above T.
     """
     rows = max((slopes.first(name).rows for name in slopes.names), default=1)
     low, high = slopes.widths[0], slopes.widths[-1]
@@ -83,6 +83,31 @@ def findings_of(slopes: WidthSlopes, lines: Sequence[WidthLine]) -> list[WidthFi
     if not findings:
         findings += _undecided(lines)
     return [*findings, *_still(lines, slopes.steps), *_exceptions(lines), *_unmeasured(slopes, lines), *_batch(slopes)]
+
+
+# Every rule, with its meaning.
+WIDTH_RULES: Mapping[str, str] = {
+    "diverged": "Training leaves the float range.",
+    **{
+        f"{name}-{way}": f"{what} {'grow' if way == 'grows' else 'fall'} with the width."
+        for name, what in (
+            ("output", "Values of h"),
+            ("logits", "Logits"),
+            ("logits-change", "Changes of logits"),
+            ("change", "Changes of h"),
+            ("update", "Updates of W"),
+            ("attention", "Logits of attention"),
+        )
+        for way in ("grows", "falls")
+    },
+    "undecided": "The seeds do not decide whether a slope is 0.",
+    "no-change": "Training does not change h of a layer.",
+    "starts-at-zero": "Logits are 0 before training.",
+    "starts-small": "Logits fall with the width before training.",
+    "unmeasured": "h of a layer has another shape after some step.",
+    "missing-layers": "A layer is not in every network.",
+    "large-batch": "So many samples make changes seem to fall with the width.",
+}
 
 
 def transfers(findings: Sequence[WidthFinding]) -> bool | None:

@@ -4,8 +4,8 @@ A tensor arrives in blocks. Each becomes a `Tally`, in the thread that has it in
 `Sketch` in the order of the blocks. So the result does not depend on the threads.
 
 Values are counted by the leading bits of their floating-point pattern: sign, exponent and 5 bits of mantissa. So
-buckets are 3% wide, fit any range, and are re-binned at the end. Outputs in float32 have 7 bits of mantissa, since many
-of their values lie close to the bounds of the activation.
+buckets are 3% wide, fit any range, and are re-binned at the end. Outputs in float32 have 7 bits of mantissa. Many of
+their values lie close to the bounds of the activation.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SOON_COUNTED = 1 << 14
 
 # `numpy.bincount` takes 0.7 ns per entry longer than `scipy.sparse`, whose import takes 0.1 s. The first command of the
 # README counts 100 million entries.
-_WORTH_SCIPY = 150_000_000
+WORTH_SCIPY = 150_000_000
 _entries_counted = [0]
 
 # Small tensors of several layers are tallied together, up to so many entries and layers. A call costs as much as some
@@ -109,7 +109,7 @@ def count(stack: Array, grid: Grid) -> Array:
 def _scipy_pays(entries: int) -> bool:
     """Whether to count by SciPy: it is loaded, or this process has counted so many entries that loading it pays."""
     _entries_counted[0] += entries  # threads may lose a little of it; the counts are the same by either library
-    return _entries_counted[0] > _WORTH_SCIPY or "scipy.sparse" in sys.modules
+    return _entries_counted[0] > WORTH_SCIPY or "scipy.sparse" in sys.modules
 
 
 def _counted_by_numpy(patterns: Array, grid: Grid) -> Array:

@@ -206,7 +206,7 @@ def _saturated(value: Array, band: Band | None) -> list[int]:
 
 
 def tallied(stack: Array, rows: slice, sketches: Sequence[Sketch], exponents: Sequence[int]) -> list[list[Tally]]:
-    """The tallies of a block of rows of a stack: a list per part of the block, with one tally per layer.
+    """The tallies of a block of rows of a stack, as lists: one per part, with one tally per layer.
 
     Args:
         stack: tensors of equal shape, `(layers, rows, columns)`.

@@ -222,7 +222,7 @@ def backward(
         passed: what `forward` returned.
         gradients: dL/dh_l, and room for the other two.
         workers: the threads.
-        stream: dL/dh at the end of the branch that begins here; None for dL/dh_l, that of a branch of one layer.
+        stream: dL/dh at the end of the branch that begins here. None for dL/dh_l, that of a branch of one layer.
 
     Returns:
         dL/dy_l, from which dL/dW_l follows: the array of dL/dz_l without a norm, else a new one.

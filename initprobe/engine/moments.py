@@ -115,7 +115,7 @@ class _Scratch(threading.local):
         return self._held[dtype][:size].reshape(shape)
 
     def _counter(self, tensors: int, entries: int, buckets: int) -> Any:
-        """A sparse matrix of ones, a row per tensor: once its columns are set to keys, its dense form counts them."""
+        """A sparse matrix of ones, a row per tensor. Once its columns are set to keys, its dense form counts them."""
         from scipy.sparse import csr_array
 
         keys = self.array((tensors * entries,), np.int32)

@@ -78,7 +78,7 @@ class _Curves:
 
     def __init__(self, sketches: Sequence[Sketch]) -> None:
         self.low, self.high = np.array([(sketch.low, sketch.high) for sketch in sketches]).T[:, :, None]
-        # Each in units of its own size: the distance between the ends of the float range would overflow, and a ratio of
+        # Each in units of its own size. The distance between the ends of the float range would overflow. A ratio of
         # subnormal numbers is not accurate.
         octave = np.frexp(np.maximum(-self.low, self.high))[1]
         self._unit = np.ldexp(1.0, np.clip(octave, -_FARTHEST, _FARTHEST))
@@ -102,13 +102,12 @@ class _Curves:
         Returns:
             How many entries lie at or below each value, and the value below which each share lies.
         """
+        below = np.empty_like(values)
+        for index, (places, part) in enumerate(zip(values / self._unit, self._parts, strict=True)):
+            below[index] = np.interp(places, self._points[part], self._counts[part])
+        # Counts ascend over all sketches, so one call reads them all.
         ranks = self._before[:, None] + self.totals[:, None] * shares
-        below, reached = np.empty_like(values), np.empty_like(ranks)
-        rows = zip(values / self._unit, ranks, self._parts, strict=True)
-        for index, (places, own_ranks, part) in enumerate(rows):
-            points, counts = self._points[part], self._counts[part]
-            below[index] = np.interp(places, points, counts)
-            reached[index] = np.interp(own_ranks, counts, points)
+        reached = np.interp(ranks, self._counts, self._points)
         return below - self._before[:, None], reached * self._unit
 
 

@@ -27,7 +27,7 @@ _UNUSED = _references([np.empty(0)])[0]
 class Room:
     """Arrays of one probe, each handed out again once nothing refers to it; for a single thread.
 
-    An array and all its views share the memory of one flat array, and each of them refers to that array. So memory is
+    An array and all its views share the memory of one flat array. Each of them refers to that array. So memory is
     in use exactly while there are more references to the flat array than our own.
     """
 

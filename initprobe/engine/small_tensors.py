@@ -58,7 +58,10 @@ def _moments(rows: Array) -> tuple[Array, Array]:
 
 
 def _new_centres(means: Array, squares: Array, rows: Array) -> Array:
-    """What is subtracted from each row before it is counted: its mean where that is far from 0 beside the spread."""
+    """What is subtracted from each row before it is counted.
+
+    It is the mean where that is far from 0 beside the spread.
+    """
     spreads = CONCENTRATED * np.sqrt(squares / rows.shape[1])
     is_concentrated = (spreads > 0) & (spreads < np.abs(means))
     return np.where(is_concentrated, means.astype(rows.dtype), rows.dtype.type(0))
@@ -113,7 +116,7 @@ def _occupied(rows: Array, grid: Grid) -> tuple[Array, Array, list[int]]:
 
 
 def _ordered(rows: Array, grid: Grid) -> tuple[Array, int]:
-    """The sorted keys of each row, changed so that they ascend with their values; and by how many bits to shift them.
+    """The sorted keys of each row, which ascend with their values, and by how many bits to shift them.
 
     A key is in the leading half of a pattern, and half the size is sorted in half the time. Of negative numbers, whose
     patterns descend, all bits are turned round; of the others the sign alone.

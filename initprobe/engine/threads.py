@@ -57,10 +57,17 @@ def row_blocks(rows: int, columns: int) -> list[slice]:
     Args:
         rows, columns: of the matrix.
     """
-    wanted = max(SMALL // columns, _ENOUGH_ROWS)
+    return _slices(0, rows, block_rows(rows, columns))
+
+
+def block_rows(rows: int, columns: int) -> int:
+    """Rows of each of `row_blocks` but the last.
+
+    Args:
+        rows, columns: of the matrix.
+    """
     half = max(math.ceil(rows / 2), _WORTH_A_THREAD // columns)
-    step = max(min(wanted, _MOST_ROWS, half), _FEWEST_ROWS)
-    return _slices(0, rows, step)
+    return max(min(tallied_rows(columns), _MOST_ROWS, half), _FEWEST_ROWS)
 
 
 def tallied_blocks(rows: int, columns: int) -> list[slice]:
@@ -69,7 +76,12 @@ def tallied_blocks(rows: int, columns: int) -> list[slice]:
     Args:
         rows, columns: of the matrix.
     """
-    return _slices(0, rows, max(SMALL // columns, _ENOUGH_ROWS))
+    return _slices(0, rows, tallied_rows(columns))
+
+
+def tallied_rows(columns: int) -> int:
+    """Rows of each of `tallied_blocks` but the last."""
+    return max(SMALL // columns, _ENOUGH_ROWS)
 
 
 def cached(block: slice, columns: int) -> list[slice]:

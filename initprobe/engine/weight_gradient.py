@@ -1,8 +1,8 @@
 """The weight gradient `dL/dW = h' delta` of a batch, and its statistics; delta is dL/dy, `(batch, fan_out)`.
 
-Where the batch is much smaller than the layer, mean and variance need no product of the size of W:
-`|h' delta|^2 = sum((h h') * (delta delta'))`, and the sum of all entries is the product of row sums. Percentiles,
-extremes and the histogram are then measured on a sample of rows.
+Where the batch is much smaller than the layer, mean and variance need no product of the size of W. `|h' delta|^2 =
+sum((h h') * (delta delta'))`, and the sum of all entries is the product of row sums. Percentiles, extremes and the
+histogram are then measured on a sample of rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from initprobe.engine.threads import Workers, row_blocks, tallied_blocks
 # Rows of dL/dW in a sample, each of one input unit.
 SAMPLED_ROWS = 128
 # Rows of h h' computed at a time; beside the diagonal, one entry of each symmetric pair.
-_GRAM_ROWS = 256
+GRAM_ROWS = 256
 # Sampling is used where it takes less than this share of the operations of the full product.
 _WORTHWHILE = 0.75
 # Outside these limits the products of products leave the range of float32.
@@ -44,7 +44,7 @@ def is_sampled(batch: int, fan_in: int, fan_out: int) -> bool:
         batch: samples.
         fan_in, fan_out: rows and columns of dL/dW.
     """
-    grams = (batch + _GRAM_ROWS) / 2 * (fan_in + fan_out) / (fan_in * fan_out)
+    grams = (batch + GRAM_ROWS) / 2 * (fan_in + fan_out) / (fan_in * fan_out)
     return grams + SAMPLED_ROWS / fan_in <= _WORTHWHILE
 
 
@@ -104,7 +104,7 @@ def weight_gradients(
 def sampled_weight_gradient(
     h_in: Array, delta: Array, sketch: Sketch, workers: Workers, exponent: int, rows: Array
 ) -> None:
-    """Put off the statistics of dL/dW of one layer: mean and variance of all entries, the rest of a sample of rows.
+    """Put off the statistics of dL/dW of one layer. Mean and variance are of all entries, the rest of a sample of rows.
 
     Args:
         h_in: input of the layer, `(batch, fan_in)`.
@@ -133,8 +133,8 @@ def sampled_weight_gradient(
         else:
             merge(sketch, sampled_rows, tallies, exponent, moments)
 
-    starts = range(0, len(delta), _GRAM_ROWS)
-    workers.later(work, [None, *(slice(start, min(start + _GRAM_ROWS, len(delta))) for start in starts)], add)
+    starts = range(0, len(delta), GRAM_ROWS)
+    workers.later(work, [None, *(slice(start, min(start + GRAM_ROWS, len(delta))) for start in starts)], add)
 
 
 def _is_unrepresentative(tallies: Sequence[Tally], whole: Moments) -> bool:

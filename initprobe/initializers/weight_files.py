@@ -1,8 +1,8 @@
 """Reads a network from an .npz file, as `--save-weights` writes it.
 
 The file holds `W1`, `W2`, ... and optionally biases `b1`, `b2`, ..., the input `x` and the start `g` of the backward
-pass. The names of PyTorch's `nn.Sequential` are read too: `0.weight` of shape (out, in), `0.bias`, and so on, in the
-order of their numbers.
+pass. The names of PyTorch's `nn.Sequential` are read too, in the order of their numbers: `0.weight` of shape (out, in),
+`0.bias`, and so on.
 """
 
 from __future__ import annotations
@@ -122,8 +122,8 @@ def read_weights(path: Path, dtype: str | None = None) -> Network:
         dtype: precision in which its numbers must be finite; None means their own.
 
     Raises:
-        InputError: no such file, another format or pickled objects; a missing layer, shapes that do not fit, or an
-            entry that is not finite.
+        InputError: no such file, another format or pickled objects. Or a layer is missing, shapes do not fit, or an
+            entry is not finite.
     """
     check_file(path, "give the .npz file in it")
     status = path.stat()

@@ -103,7 +103,7 @@ class _Gradient(NamedTuple):
         return np.asarray((self.noise + self.ones) * at.dd + 2 * self.both * at.ddr + along * at.ddrr)
 
     def sums(self, units: int, at: Directions) -> tuple[Array, Array, Array]:
-        """Second moments of the means over units of dL/dz and of y dL/dz: of the first, of both, of the second."""
+        """Second moments of the means over units of dL/dz and of y dL/dz, with their mixed moment in the middle."""
         chance = self.noise / units
         along = self.along - chance
         return (

@@ -16,8 +16,8 @@ from initprobe.arrays import Array, normal_density
 from initprobe.meanfield.moments import moments
 from initprobe.meanfield.quadrature import REACH, Curve, bends, curve_of, distinct, panel_nodes
 
-# Outer panels of the nested rule. The inner integral smears kinks over one standard deviation of the inner variable;
-# the panels around them start at a quarter of it and grow.
+# Outer panels of the nested rule. The inner integral smears kinks over one standard deviation of the inner variable.
+# The panels around them start at a quarter of it and grow.
 _SMEARED = np.array([0, 0.25, 0.5, 1, 2, 4, 6, 9, 12])
 _OUTER_ORDER = 24
 
@@ -27,7 +27,7 @@ _SERIES_REACH = 8.0
 _COARSE = 0.25
 _PANEL_ORDER = 8
 _DOUBLINGS = 7
-# The tail of a series is summed in octaves of k; the last octave is open, and 1 - c is resolved down to 2e-6.
+# The tail of a series is summed in octaves of k. The last octave is open, and 1 - c is resolved down to 2e-6.
 _OCTAVES = 12
 _SMOOTH_TAIL, _KINKED_TAIL = 1.05, 3.0
 _NEGLIGIBLE = 1e-12

@@ -74,7 +74,7 @@ class LayerSpread:
 
     Attributes:
         gradient_uncertainty: how far the log of the predicted variance of dL/dh may be off, beyond first order in
-            1/width; 0 where the length map is stable.
+            1/width. 0 where the length map is stable.
         output_uncertainty: the same for the variance of h.
         underived_gradient: bound on what theory leaves out of the log variance of dL/dh, to first order in 1/width. It
             counts as a further standard deviation.

@@ -17,8 +17,8 @@ from initprobe.meanfield.moments import moments
 # A slope that exceeds 1 by less than this counts as 1.
 NEUTRAL = 1e-9
 
-# torch.nn.init.calculate_gain, by name. The table mixes origins: 1 for sigmoid is a placeholder, 5/3 for tanh and 3/4
-# for SELU are empirical, and the ReLU family has the forward gain.
+# torch.nn.init.calculate_gain, by name. The table mixes origins. 1 for sigmoid is a placeholder, 5/3 for tanh and 3/4
+# for SELU are empirical. The ReLU family has the forward gain.
 _TORCH: Mapping[str, Callable[[Activation], float]] = {
     "linear": lambda activation: 1.0,
     "sigmoid": lambda activation: 1.0,

@@ -1,7 +1,8 @@
 """The density of the singular values of an end-to-end Jacobian, at infinite width.
 
-The layers are square and their weights and slopes are free of each other. With `m(w) = E[x / (w - x)]` of the squared
-singular values x, and `m_l` the same of the squared slopes `phi'^2` of layer l, the product of S-transforms gives
+The layers are square and their weights and slopes are free of each other. Let `m(w) = E[x / (w - x)]` of the squared
+singular values x. Let `m_l` be the same of the squared slopes `phi'^2` of layer l. Then the product of S-transforms
+gives
 
     w = (1 + m)/m  prod_l n Var(W_l) (1 + m)^(g_l - 1) m w_l,      m_l(w_l) = m,
 

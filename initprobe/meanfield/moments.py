@@ -26,8 +26,9 @@ _FEW = 8
 # Largest growth over a segment. A power law up to the fourth degree grows by 4^4 = 256. Steeper moments, such as the
 # E[phi^2] = e^2q of an exponential, lose digits in a polynomial in log q.
 _STEEPEST = 320
-# Moments are NaN where the integral is cut off: where, at the ends of the quadrature, the integrand with its density
-# exceeds this share of it. An exponential phi has the peak of phi^2 at 2 sqrt(q) SDs, and the quadrature ends at 12.
+# Moments are NaN where the integral is cut off. That is where the integrand with its density exceeds this share of it
+# at the ends of the quadrature. An exponential phi has the peak of phi^2 at 2 sqrt(q) SDs, and the quadrature ends at
+# 12.
 _CUT_OFF = 1e-10
 _END_DENSITY = normal_density(REACH)
 # Beyond these q even the variance is close to the ends of the float range.
@@ -77,7 +78,8 @@ _SQUARES = [_NAMES.index("square"), _NAMES.index("slope_square")]
 def moments(activation: Activation, q: npt.ArrayLike, mean: npt.ArrayLike = 0.0) -> Moments:
     """Moments under `N(mean, q)` by quadrature: 1e-12 relative for q from 1e-6 to 1e6.
 
-    NaN where phi grows so fast that the quadrature, which ends at 12 SDs, cuts off a part: `exp` from q = 7 on.
+    NaN where phi grows so fast that the quadrature, which ends at 12 SDs, cuts off a part. For `exp` this begins at q =
+    7.
 
     Args:
         activation: any record; only its values, slopes, kinks and period are used.
@@ -256,7 +258,7 @@ def histograms(activation: Activation, q: Array, edges: Array, mean: Array, weig
         weights: of the nodes, `(outputs, nodes)`.
     """
     below, owner = edges.copy(), np.repeat(np.arange(len(q)), q.shape[1]).tolist()
-    # Below the edge, not at or below it: so an atom on an edge belongs to the bin that starts there.
+    # Below the edge, not at or below it. So an atom on an edge belongs to the bin that starts there.
     below[:, :-1] = np.nextafter(below[:, :-1], -math.inf)
     cumulative = np.zeros(below.shape)
     means, shares = mean.ravel(), weights.ravel().tolist()
@@ -285,7 +287,7 @@ def _equal_kinks(kinks: Sequence[float], means: Array, scales: Array) -> Iterato
 def _pieces_below(h: Array, mass: Array, edges: Array) -> Array:
     """Share of outputs at or below each edge, summed over the monotone pieces of phi."""
     direction = np.sign(np.diff(h))
-    # A flat piece continues the direction before it: it is an atom at the end of a piece, not a piece of its own.
+    # A flat piece continues the direction before it. It is an atom at the end of a piece, not a piece of its own.
     last_sloped = np.maximum.accumulate(np.where(direction != 0, np.arange(len(direction)), 0))
     turns = np.flatnonzero(np.diff(direction[last_sloped])) + 1
     total = np.zeros(len(edges))

@@ -1,4 +1,4 @@
-"""Order and chaos: the fixed point of a deep network at given weight and bias scales, and how fast it is reached.
+"""Order and chaos: the fixed point of a deep network at given scales, and how fast it is reached.
 
 Poole et al. 2016, arXiv:1606.05340; Schoenholz et al. 2017, arXiv:1611.01232; Hayou et al. 2019, arXiv:1902.06853.
 """
@@ -159,7 +159,7 @@ def _depth(factor: Array) -> Array:
 
 
 def settled_lengths(activation: Activation, sigma_w: npt.ArrayLike, sigma_b: float = 0.0) -> Array:
-    """The fixed point of q from q = 1, per weight scale, `(scales,)`: 0 where q vanishes, NaN where it exceeds 1e4.
+    """The fixed point of q from q = 1, `(scales,)`. It is 0 where q vanishes, and NaN where q exceeds 1e4.
 
     Args:
         activation: phi.

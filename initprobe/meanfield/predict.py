@@ -58,7 +58,7 @@ def predict(
     """Theory for every layer, first to last.
 
     Backward starts from `dL/dh_L ~ N(0, 1)`, independent of the forward pass. Values beyond the float range come out as
-    0, infinity or NaN. Weights with a mean are treated to leading order in width: the variance of a layer's sum of
+    0, infinity or NaN. Weights with a mean are treated to leading order in width. The variance of a layer's sum of
     outputs, `n mean^2 Var(h)`, is neglected against `(n mean E[h])^2`.
 
     Args:

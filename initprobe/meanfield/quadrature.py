@@ -23,7 +23,7 @@ REACH = 12.0
 _ORDER = 48
 # Panel edges in z. Without the inner ones, q <= 1e-3 is 1.6e-11 off: the normal density itself needs panels.
 _FIXED = np.array([-REACH, -9, -6, -4, -2, 0, 2, 4, 6, 9, REACH])
-# Activations bend on the scale of 1 and flatten like a power of x, so panels double in width from 1/2 on. At 2^44 the
+# Activations bend on the scale of 1 and flatten like a power of x. So panels double in width from 1/2 on. At 2^44 the
 # slowest activation (softsign, 1/x) is 6e-14 from its limit.
 _DOUBLINGS = 45
 # Panels within this distance of 0 are halved until they resolve the activation, e.g. softplus with a large beta.
@@ -34,13 +34,13 @@ _RESOLUTION = 1e-13
 _NOISE_MARGIN = 4
 # If more panels than these stay unresolved, the cause is noise or a table of many points, and halving stops.
 _MOST_UNRESOLVED = 256
-# Limits about 100 MB of nodes, for a periodic activation at a huge q; beyond it panels are wider than a period.
+# Limits about 100 MB of nodes, for a periodic activation at a huge q. Beyond it panels are wider than a period.
 _MOST_PANELS = 1 << 15
 _CHUNK_PANELS = 1 << 12
 
 
 class Curve(NamedTuple):
-    """The part of an `Activation` that theory reads; unlike the record it is hashable, so that it can key a cache."""
+    """The part of an `Activation` that theory reads. Unlike the record it is hashable, so that it can key a cache."""
 
     value: Callable[[Array], Array]
     slope: Callable[[Array, Array], Array]

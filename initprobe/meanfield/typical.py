@@ -1,4 +1,4 @@
-"""The typical draw of a network of finite width: how far the length of its signal falls below the mean over draws.
+"""The typical draw of a finite network, and how far the length of its signal falls below the mean over draws.
 
 Theory at infinite width gives the mean square of h over all draws. At finite width a layer multiplies the mean square
 of one draw by a random factor. The log of the product is a sum over layers, so the typical draw is `exp(sum E log)`.
@@ -34,7 +34,7 @@ _NETWORKS_OF_BATCH, _MOST_OUTPUTS, _LEAST_INPUTS, _MOST_INPUTS = 200, 50_000, 8,
 
 @dataclass(frozen=True)
 class LengthLogs:
-    """The log of a draw's mean square of h over that at infinite width, at each layer; all arrays are `(layers,)`.
+    """The log of a draw's mean square of h over that at infinite width, at each layer. All arrays are `(layers,)`.
 
     Attributes:
         mean: mean over draws whose signal is not exactly 0.
@@ -53,7 +53,7 @@ def length_logs(
     """The distribution of log(mean square of h) for one input, in a plain network of finite width.
 
     It is exact for ReLU and linear activations with independent normal weights and no biases. For others it is normal
-    with the given spread while that is small, and simulated where it is not: given the layer below, the units of a
+    with the given spread while that is small, and simulated where it is not. Given the layer below, the units of a
     layer are independent normal numbers. Weights are taken as normal or orthogonal.
 
     Args:

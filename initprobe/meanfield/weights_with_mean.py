@@ -7,13 +7,13 @@ last gradient, which is normal and independent between samples. So `alpha^2` has
 and `2 / B` for a batch.
 
 The two parts have the shares c and 1 - c of the mean square. In each layer the rest has a mean over units of its own,
-which adds `2 alpha mean(rest)`: a relative variance of `4 c (1 - c) / n`.
+which adds `2 alpha mean(rest)`. Its relative variance is `4 c (1 - c) / n`.
 
-To first order in 1/width, and derived here; left out are terms of the same order in which both parts share weights.
-Measured with 2000 networks of 6 layers of 100, ReLU and GELU: in layers 1 to 3 the SD of log Var(dL/dh) is 0.83 to
-1.11 times the predicted one. The test has 80 networks, whose SD is less certain, and accepts a factor of 1.8.
+To first order in 1/width, and derived here. Left out are terms of the same order in which both parts share weights.
+Measured with 2000 networks of 6 layers of 100, ReLU and GELU. In layers 1 to 3 the SD of log Var(dL/dh) is 0.83 to 1.11
+times the predicted one. The test has 80 networks, whose SD is less certain, and accepts a factor of 1.8.
 
-The mean over units of h may be unstable: an odd phi with large mu has a mean of either sign. Where its deviations move
+The mean over units of h may be unstable. An odd phi with large mu has a mean of either sign. Where its deviations move
 z by more than a third of a standard deviation, there is no spread.
 """
 
@@ -52,7 +52,7 @@ def spread_with_means(
 ) -> list[LayerSpread]:
     """Spread of the variances measured in one network, given its input, for every layer.
 
-    That of gradients is NaN where units share more than a tenth of it and there are fewer than 10 samples.
+    For gradients it is NaN where units share more than a tenth of it in fewer than 10 samples.
 
     Args:
         activation: any record.

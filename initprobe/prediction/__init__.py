@@ -1,8 +1,8 @@
 """Theory for one experiment: the prediction beside each measurement, and fixes that theory proposes.
 
 What comes in: the config, the sizes of the layers and the moments of the input. What goes out: the `theory` of each
-layer's record, the depth scales, and for a network with a finding one `initprobe run` line, or None. Formulas belong in
-`meanfield`; this room only applies them.
+layer's record and the depth scales. For a network with a finding it is one `initprobe run` line, or None. Formulas
+belong in `meanfield`; this room only applies them.
 
 Start reading in `predict.py`. `rules.py` turns a config into the layers that theory reads, and says where theory does
 not apply. `depth_scales.py` fits the depth scales, and `typical.py` describes the typical draw.

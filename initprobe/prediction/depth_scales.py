@@ -53,7 +53,7 @@ def depth_scales(config: ProbeConfig, layers: Sequence[LayerStats]) -> DepthScal
 
 
 def _limit(config: ProbeConfig, layers: Sequence[LayerStats]) -> FixedPoint | None:
-    """The fixed point of a deeper network with the same layers; None where the layers differ or there is no theory."""
+    """The fixed point of a deeper network with the same layers. None where the layers differ or there is no theory."""
     if not config.is_plain or config.network is not None:  # layers from a file always differ a little
         return None
     rules = [rule(config, fans) for fans in {(layer.fan_in, layer.fan_out) for layer in layers[1:]}]

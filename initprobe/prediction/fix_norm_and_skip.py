@@ -19,7 +19,7 @@ from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.predict import LayerTheory, predict
 from initprobe.prediction.command_line import command_line
 from initprobe.prediction.fix_plain import PlainFixes, changed, common_initializers, level_gains
-from initprobe.prediction.fix_trial import Trials, Works
+from initprobe.prediction.fix_trial import FixSearch, Works
 from initprobe.prediction.fix_wider import wider, with_units
 from initprobe.prediction.forecast import COMMON_SHARE, Forecast, Network
 from initprobe.prediction.predict import norm_and_skip_theory
@@ -67,7 +67,7 @@ def fix_for(
     if not _has_names(config):
         return None
     too_deep = typical is not None and typical.loss_probability > HALF
-    fixed = Trials(config, works).first(_candidates(config, sizes, inputs, too_deep))
+    fixed = FixSearch(config, works).first(_candidates(config, sizes, inputs, too_deep))
     return None if fixed is None else command_line(fixed)
 
 
@@ -161,7 +161,7 @@ def _weaker_branches(config: ProbeConfig) -> Iterator[ProbeConfig]:
 
 
 def _with_norm_or_skips(config: ProbeConfig) -> Iterator[ProbeConfig]:
-    """The network with an added norm or skips: with its own weights if it has one of the two, then with common ones."""
+    """The network with an added norm or skips, first with its own weights if it has one of these."""
     for added in _ADDED:
         if (config.norm != "none" and "norm" in added) or (config.residual and "residual" in added):
             continue
@@ -187,7 +187,7 @@ def fix_for_indistinct_inputs(
         return None
     alike = inputs.cosine > 1 - config.thresholds.indistinct  # no network separates such samples
     others = () if alike else _that_separate(config, sizes, inputs)
-    fixed = Trials(config, works).first(chain(_with_other_input(config), others))
+    fixed = FixSearch(config, works).first(chain(_with_other_input(config), others))
     return None if fixed is None else command_line(fixed)
 
 

@@ -93,7 +93,7 @@ def common_initializers(activation: Activation) -> tuple[str, ...]:
 
 
 def level_gains(activation: Activation) -> Iterator[str]:
-    """LeCun weights with the gain that keeps q = 1, and with that of the edge of chaos if it is stable."""
+    """LeCun weights with the gain that keeps q = 1, then with that of a stable edge of chaos."""
     yield f"lecun:gain={gain_row(activation).forward:.4g}"
     point = critical_line(activation, 0.0)
     if point is not None and point.stable:

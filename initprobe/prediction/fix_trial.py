@@ -19,8 +19,8 @@ _SAME = 0.02
 
 
 @dataclass
-class Trials:
-    """The trials for one finding, of which there are a few at most.
+class FixSearch:
+    """Tries candidates for one finding, of which there are a few at most.
 
     Attributes:
         original: the experiment that needs the fix.

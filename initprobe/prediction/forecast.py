@@ -22,8 +22,8 @@ from initprobe.meanfield.moments import Moments, histogram, lookup
 from initprobe.meanfield.propagate import propagate
 from initprobe.prediction.rules import rule
 
-# Share of the verdict's limit on a trend that a prediction may use: half for common weights, because finite networks
-# deviate from theory; more for the best gain that exists.
+# Share of the verdict's limit on a trend that a prediction may use. It is half for common weights, because finite
+# networks deviate from theory. It is more for the best gain that exists.
 COMMON_SHARE, LAST_RESORT_SHARE = 0.5, 0.8
 # Search range of gains, relative to the smaller and the larger of forward and backward gain. It is searched in steps of
 # 2%, then at all gains of three digits around the best.
@@ -218,7 +218,8 @@ def _saturated(network: Network, lengths: Array, shares: Array) -> float:
 def most_level_gain(network: Network) -> float | None:
     """The gain of LeCun's rule, to three digits, with the smallest largest trend; None if every network fails.
 
-    A grid and no optimiser of SciPy: the trend is infinite where a network fails, and a whole grid is one forecast.
+    It uses a grid, no optimizer of SciPy. The trend is infinite where a network fails, and a whole grid is one
+    forecast.
     """
     row = gain_row(network.activation)
     low, high = _BELOW * min(row.forward, row.backward), _ABOVE * max(row.forward, row.backward)

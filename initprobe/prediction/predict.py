@@ -7,7 +7,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -24,12 +24,15 @@ from initprobe.results.base import TENSORS, Histogram
 from initprobe.results.layers import LayerStats, TensorStats
 from initprobe.results.layers import LayerTheory as Prediction
 
+if TYPE_CHECKING:
+    from initprobe.meanfield.row_lengths import LengthEffects
+
 # Chosen: spreads of logs beyond which theory is checked by networks that are drawn.
 _WIDE = 1.0
 # Relative rounding of a measured variance. A linear activation behind a norm has no other spread.
 _ROUNDING = 1e-6
-# Chosen: the largest possible error, in logs, with which a prediction is given.
-_MOST_LEFT_OUT = math.log(1000)
+# Chosen: the largest possible error, in logs, with which a prediction is given; the second under batch norm.
+_MOST_LEFT_OUT = math.log(1000), math.log(1.15)
 # Groups that a histogram is computed for one by one.
 _MOST_GROUPS = 16
 
@@ -88,47 +91,65 @@ def _norm_and_skip_prediction(
     """The prediction for a normalised or residual network."""
     from initprobe.meanfield.norm_and_skip import forward_passes, theory_of
     from initprobe.meanfield.norm_and_skip_spread import spread_norm_and_skip
+    from initprobe.meanfield.row_lengths import NO_EFFECT, length_effects
 
     around, rules, batch = *_surrounded(config, sizes), samples // config.batches
     passes = forward_passes(config.activation, rules, around, inputs, batch)
+    lengths = [NO_EFFECT] * len(rules)
+    if config.norm == "batch":
+        lengths = length_effects(config.activation, rules, around, passes, batch)
     layers = [
-        replace(theory, weight_gradient_variance=samples * theory.weight_gradient_variance)
-        for theory in theory_of(rules, around, passes, batch)
+        _with_lengths(replace(theory, weight_gradient_variance=samples * theory.weight_gradient_variance), each)
+        for theory, each in zip(theory_of(rules, around, passes, batch), lengths, strict=True)
     ]
     gradients = [theory.output_gradient_variance for theory in layers]
     try:
-        spreads = spread_norm_and_skip(config.activation, rules, around, passes, gradients, samples)
+        spreads = spread_norm_and_skip(
+            config.activation, rules, around, passes, gradients, samples, lengths=lengths, batch=batch
+        )
     except OverflowError:  # a square beyond the range of float64
         spreads = [UNKNOWN] * len(layers)
-    return NetworkPrediction(_where_known(layers, spreads), spreads)
+    return NetworkPrediction(_where_known(layers, spreads, _MOST_LEFT_OUT[config.norm == "batch"]), spreads)
 
 
-def _where_known(layers: Sequence[LayerTheory], spreads: Sequence[LayerSpread]) -> list[LayerTheory]:
-    """The predictions, with NaN where theory may be off by more than a factor of 1,000.
+def _with_lengths(theory: LayerTheory, lengths: LengthEffects) -> LayerTheory:
+    """The prediction of a layer, with what unequal rows of a batch do to it."""
+    return replace(
+        theory,
+        output_variance=theory.output_variance * lengths.output,
+        output_gradient_variance=theory.output_gradient_variance * lengths.output_gradient,
+        preactivation_gradient_variance=theory.preactivation_gradient_variance * lengths.preactivation_gradient,
+        weight_gradient_variance=theory.weight_gradient_variance * lengths.weight_gradient,
+    )
+
+
+def _where_known(layers: Sequence[LayerTheory], spreads: Sequence[LayerSpread], most: float) -> list[LayerTheory]:
+    """The predictions, with NaN where theory may be off by more than `most`, in logs.
 
     From a layer whose output is not known on, nothing is. Then no gradient is, since each has passed these layers.
     """
-    lost = next((k for k, noise in enumerate(spreads) if noise.underived_output > _MOST_LEFT_OUT), len(layers))
+    lost = next((k for k, noise in enumerate(spreads) if not noise.underived_output <= most), len(layers))
     return [
-        _unknown(each)
-        if number >= lost
-        else _without_gradients(each)
-        if lost < len(layers) or noise.underived_weight > _MOST_LEFT_OUT
-        else each
+        _known(each, noise, most) if lost == len(layers) else _without_gradients(each if number < lost else _none(each))
         for number, (each, noise) in enumerate(zip(layers, spreads, strict=True))
     ]
 
 
 def _within_reach(theory: LayerTheory, noise: LayerSpread) -> LayerTheory:
     """The prediction, with NaN for what may be off by more than a factor of 1,000 in networks of this width."""
-    if noise.output_uncertainty > _MOST_LEFT_OUT:
-        return _unknown(theory)
-    return _without_gradients(theory) if noise.gradient_uncertainty > _MOST_LEFT_OUT else theory
+    if noise.output_uncertainty > _MOST_LEFT_OUT[0]:
+        return _none(_without_gradients(theory))
+    return _without_gradients(theory) if noise.gradient_uncertainty > _MOST_LEFT_OUT[0] else theory
 
 
-def _unknown(theory: LayerTheory) -> LayerTheory:
-    known = _without_gradients(theory)
-    return replace(known, preactivation_variance=math.nan, output_variance=math.nan, correlation=math.nan)
+def _known(theory: LayerTheory, noise: LayerSpread, most: float) -> LayerTheory:
+    if not noise.underived_gradient <= most:
+        return _without_gradients(theory)
+    return theory if noise.underived_weight <= most else replace(theory, weight_gradient_variance=math.nan)
+
+
+def _none(theory: LayerTheory) -> LayerTheory:
+    return replace(theory, preactivation_variance=math.nan, output_variance=math.nan, correlation=math.nan)
 
 
 def _without_gradients(theory: LayerTheory) -> LayerTheory:
@@ -234,7 +255,7 @@ def _factor(log: float) -> float | None:
 
 
 def _number(variance: float, zero_is_true: bool) -> float | None:
-    """A variance, or None where it left the float range; 0 is valid only where a branch may start at 0."""
+    """A variance, or None where it left the float range. 0 is valid only where a branch may start at 0."""
     return float(variance) if math.isfinite(variance) and (variance > 0 or (zero_is_true and variance == 0)) else None
 
 
@@ -242,7 +263,7 @@ def _z(tensor: TensorStats, predicted: float, noise: Spread, underived: float) -
     """Distance of the measured mean log variance from its prediction, in standard deviations of that mean.
 
     What theory does not derive, `underived`, counts as a further standard deviation, which draws do not average away.
-    It is taken in logs because a measured variance is log-normal: its mean log lies below the log of its mean.
+    It is taken in logs because a measured variance is log-normal. Its mean log lies below the log of its mean.
     """
     measured = [v for v in tensor.variance_by_draw if v is not None and v > 0]
     complete = len(measured) == len(tensor.variance_by_draw)
@@ -279,7 +300,7 @@ class _Groups(NamedTuple):
 
 
 def _in_groups(state: State) -> _Groups:
-    """The groups of a layer; many rows, which differ only in the variance of z, in a few groups of similar variance."""
+    """The groups of a layer. Many rows, which differ only in the variance of z, in a few groups of similar variance."""
     variance, mean, shares = state.variance, state.mean, state.shares
     are_rows = len(shares) > _MOST_GROUPS and np.ptp(mean) == 0 and np.ptp(shares) == 0
     if not (are_rows and variance.min() > 0 and variance.max() < math.inf):

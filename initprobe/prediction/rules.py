@@ -76,7 +76,7 @@ def _weights_fault(config: ProbeConfig, sizes: Sequence[int]) -> str | None:
 
 
 def removes_means(config: ProbeConfig) -> bool:
-    """Whether a layer norm removes what the mean of the weights adds: the same number in all units of a layer.
+    """Whether a layer norm removes what the mean of the weights adds, the same number in all units.
 
     The gradient before the norm sums to 0 over units, so that the mean passes nothing back.
     """
@@ -102,7 +102,7 @@ def pooled(inputs: Sequence[InputMoments]) -> InputMoments:
 
 
 def bias_stds(config: ProbeConfig, sizes: Sequence[int]) -> list[float]:
-    """The standard deviation of the biases of each layer over units: by their rule, or as a file of weights has it.
+    """The standard deviation of the biases of each layer over units, by their rule or from a file of weights.
 
     Args:
         config: of the experiment.

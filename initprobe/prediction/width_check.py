@@ -12,10 +12,10 @@ from initprobe.arrays import finite
 from initprobe.diagnosis.width_sizes import Family, Networks
 from initprobe.engine.optimizers import NAMES, default_rate
 from initprobe.errors import ConfigError
+from initprobe.prediction.width_defaults import DEFAULT_OPTIMIZER, DEFAULT_SEEDS, DEFAULT_STEPS, DEFAULT_WIDTHS
 from initprobe.prediction.width_scaling import Measure, Scaling, Trial, judged, tried
 from initprobe.results.coordinate_check import CoordinateCheck
 
-DEFAULT_WIDTHS, DEFAULT_SEEDS, DEFAULT_STEPS, DEFAULT_OPTIMIZER = (64, 128, 256, 512), 3, 3, "adamw"
 _LARGEST_RATE = 3.4e38  # of float32
 
 

@@ -150,7 +150,7 @@ def _rates(now: Judged, family: Family | None) -> Iterator[tuple[str, float]]:
 
 
 def _rule(slopes: WidthSlopes, name: str, family: Family | None) -> float | None:
-    """The power of the learning rate by table 3 of Yang et al. 2022, from the fans; None where they are not known."""
+    """The power of the learning rate by table 3 of Yang et al. 2022. None where the fans are not known."""
     fan_in, fan_out = slopes.fan_slope(name), slopes.slope(name, lambda layer: layer.fan_out)
     rate = slopes.slope(name, lambda layer: layer.rate)
     if fan_in is None or fan_out is None or rate is None or family is None:

@@ -1,4 +1,4 @@
-"""The memory of the engine: who owns each tensor of a batch, how long it is needed, and in which unit it stands.
+"""The memory of the engine: the owner of each tensor, how long it is needed, and its unit.
 
 Statistics and weight gradients are put off (`Workers.later`): threads compute them when they would otherwise wait. Work
 that is put off reads its tensors later, so none may be overwritten before `Workers.finish()` has returned.
@@ -20,12 +20,12 @@ that is put off reads its tensors later, so none may be overwritten before `Work
 
 `finish()` must be called three times:
 
-1. At the end of a segment on the forward pass: the backward pass overwrites z by dL/dz, and the next segment
-   overwrites both z and h.
+1. At the end of a segment on the forward pass. The backward pass overwrites z by dL/dz. The next segment overwrites
+both z and h.
 2. At the end of a segment on the backward pass: the segment below is computed again into the same buffers.
 3. At the end of a draw: the records are read.
 
-W, dL/dh and dL/dW of a single batch lie in memory that `Room` hands out again once nothing refers to it.
+W, dL/dh and dL/dW of a single batch lie in memory of `Room`. It hands this out again once nothing refers to it.
 
 Unit 2^e: the stored array is 2^-e of the true tensor. Each layer has an exponent e of its own
 (`BackwardPass.exponents`), the same for all its gradients. It is 0 unless a gradient nears the limits of its dtype.

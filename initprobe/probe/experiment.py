@@ -235,7 +235,7 @@ def input_rows(experiment: Experiment, streams: Streams, start: int, stop: int, 
 
 
 def _saved_gradient(experiment: Experiment) -> Array | None:
-    """The start of the backward pass that was saved with the input; None unless every row of the input is used."""
+    """The start of the backward pass that was saved with the input. None unless every row of the input is used."""
     config = experiment.config
     gradient = None if config.network is None or config.input != config.weights else config.network.gradient
     return gradient if gradient is not None and len(gradient) == experiment.batch * config.batches else None

@@ -1,4 +1,4 @@
-"""What the network is trained to do: labels of the data or of a random teacher, the loss at the start, and SGD."""
+"""The training task: labels of the data or of a random teacher, the loss at the start, and SGD."""
 
 from __future__ import annotations
 

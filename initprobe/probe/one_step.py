@@ -1,4 +1,4 @@
-"""One step of an optimizer from the start: how far each weight and each output moves, and the curvature of the loss."""
+"""One step of an optimizer: how far each weight and output moves, and the curvature of the loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The progress of a run, counted in steps: a step takes about as long as one layer of one batch forward."""
+"""The progress of a run, counted in steps. A step takes about as long as one layer of one batch forward."""
 
 from __future__ import annotations
 

@@ -12,10 +12,9 @@ from initprobe.arrays import Array
 from initprobe.engine.magnitudes import SCALES, Losses
 from initprobe.engine.number_formats import FORMATS, NumberFormat
 from initprobe.engine.sketch import Sketch
-from initprobe.results.base import FORWARD_TENSORS
+from initprobe.results.base import BACKWARD_TENSORS, FORWARD_TENSORS
 from initprobe.results.formats import FormatStats, LossScale, LostAt, TensorInFormat
 
-_GRADIENTS = ("output_gradient", "preactivation_gradient", "weight_gradient")
 _UNSCALED = int(np.flatnonzero(SCALES == 0)[0])
 # Of the entries that are not 0. With more of them lost, a tensor holds another signal.
 LOST = 0.5
@@ -50,7 +49,7 @@ def in_formats(
     places = [
         Place(number, name, sketch)
         for number, sketches in enumerate(layers, start=1)
-        for name in (*FORWARD_TENSORS, *_GRADIENTS)
+        for name in (*FORWARD_TENSORS, *BACKWARD_TENSORS)
         if (sketch := sketches.get(name)) is not None
     ]
     return tuple(_in_format(FORMATS[name], places, operations) for name in names)
@@ -111,7 +110,7 @@ def _best(overflow: Array, zero: Array, subnormal: Array) -> int:
 def _in_format(form: NumberFormat, places: Sequence[Place], operations: Sequence[Place]) -> FormatStats:
     counted = list(_counted(form, places))
     signal = [tensor for tensor in counted if tensor.place.tensor in FORWARD_TENSORS]
-    back = [tensor for tensor in counted[::-1] if tensor.place.tensor in _GRADIENTS]
+    back = [tensor for tensor in counted[::-1] if tensor.place.tensor in BACKWARD_TENSORS]
     return FormatStats(
         name=form.name,
         largest=form.largest,
@@ -138,7 +137,7 @@ def _counted(form: NumberFormat, tensors: Iterable[Place]) -> Iterator[_Counted]
 
 
 def _first_lost(tensors: Sequence[_Counted], place: int | None = None) -> int | None:
-    """The layer of the first lost tensor: at the scale of a place for all, or each at its own best scale."""
+    """The layer of the first lost tensor, at the scale of a place for all, or each at its best scale."""
     return next((t.place.layer for t in tensors if t.is_lost(t.best if place is None else place)), None)
 
 

@@ -1,7 +1,7 @@
 """START READING HERE: `run(config)` prepares an experiment, measures it, adds theory, and diagnoses it.
 
-`measure` is the whole of it: draw networks, send batches through each (`probe.passes`), summarise the records
-(`probe.summarise`), predict (`prediction`), train if asked (`probe.objective`), and diagnose (`diagnosis`).
+`measure` is the whole of it. It draws networks, sends batches through each (`probe.passes`) and summarises the records
+(`probe.summarise`). It predicts (`prediction`), trains if asked (`probe.objective`), and diagnoses (`diagnosis`).
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def survives(config: ProbeConfig, *, threads: int | None = None) -> bool:
 def _judged(experiment: Experiment, threads: int | None, progress: Progress | None) -> tuple[ProbeResult, InputMoments]:
     """The result with its findings but no fixes, and the moments of its input; the buffers are free afterwards."""
     config, threads, started = experiment.config, checked_threads(threads), time.perf_counter()
-    # Theory and diagnosis run in here too: BLAS has one thread, since threads of its own would only wait for work.
+    # Theory and diagnosis run in here too. BLAS has one thread, since threads of its own would only wait for work.
     with workers(threads) as pool:
         session = _session(experiment, pool, progress)
         networks = [_probe_network(session, draw) for draw in range(config.draws)]

@@ -18,13 +18,12 @@ from initprobe.engine.moments import Moments
 from initprobe.engine.quantiles import PERCENTS, distributions
 from initprobe.engine.sketch import Sketch
 from initprobe.initializers.fit_settings import Autoencoder, Fit
-from initprobe.results.base import Histogram, Status, worst
+from initprobe.results.base import TENSOR_SYMBOLS, Histogram, Status, worst
 from initprobe.results.layers import Fitting, LayerStats, OutputStats, TensorStats
 
 if TYPE_CHECKING:
     from initprobe.engine.fitted import Fitted
 
-_SYMBOLS = {"preactivation": "z", "output": "h"}
 Sources = Sequence[tuple[Sketch, Status]]
 
 
@@ -81,7 +80,7 @@ def with_fitting(
     """
     if fit is None:
         return tuple(layers)
-    quantity = "reconstruction loss" if isinstance(fit, Autoencoder) else f"variance of {_SYMBOLS[fit.of]}"
+    quantity = "reconstruction loss" if isinstance(fit, Autoencoder) else f"variance of {TENSOR_SYMBOLS[fit.of]}"
     return tuple(
         layer.model_copy(update={"fitting": _fitting(quantity, draws)})
         for layer, draws in zip(layers, zip(*fitted, strict=True), strict=True)
@@ -130,7 +129,7 @@ def _add_backward_statuses(
     wirings: Sequence[Wiring],
     silent: bool,
 ) -> None:
-    """Add the status of dL/dh, dL/dz and dL/dW of every layer; behind a norm a gradient of 0 may be true."""
+    """Add the status of dL/dh, dL/dz and dL/dW of every layer. Behind a norm a gradient of 0 may be true."""
     above: Sources = []
     around: Sources = []
     for index in reversed(range(len(records))):

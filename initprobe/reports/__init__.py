@@ -5,5 +5,5 @@ Modules `html_...` write one HTML file that opens offline; start in `html_page.p
 which draws the charts. Without scripts a page still shows verdict, tables and charts. Its numbers are never rounded.
 
 What may come in: a rendering of records of `results`, and words for their numbers. Nothing here computes a statistic.
-rich stays in this room and in `cli`; matplotlib stays in `figures`, and is loaded only when a figure is drawn.
+rich stays in this room and in `cli`. matplotlib stays in `figures`, and is loaded only when a figure is drawn.
 """

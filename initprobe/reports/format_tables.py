@@ -1,4 +1,7 @@
-"""What small formats would lose: a table per format, with a row per layer and a column per tensor, and a summary."""
+"""What small formats would lose, as a summary and a table per format.
+
+It has a row per layer and a column per tensor.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from initprobe.formatting import NOTHING, percent, short
-from initprobe.reports.people_names import TENSOR_SYMBOLS
 from initprobe.reports.shortened_table import ShortenedTable
 from initprobe.reports.tables import TextColumn, table_of
+from initprobe.results.base import TENSOR_SYMBOLS
 from initprobe.results.formats import FormatStats, LossScale, TensorInFormat
 
 _Entry = Callable[[TensorInFormat], str]
@@ -62,8 +65,8 @@ def _scale(tensor: TensorInFormat) -> str:
 
 def _words(form: FormatStats) -> Iterator[tuple[str, str]]:
     """What follows for signal and gradient."""
-    yield "signal", _fate(form.lost_at.signal, form.scaled_lost_at.signal)
-    yield "gradient", _fate(form.lost_at.gradient, form.scaled_lost_at.gradient)
+    yield "signal", _outcome(form.lost_at.signal, form.scaled_lost_at.signal)
+    yield "gradient", _outcome(form.lost_at.gradient, form.scaled_lost_at.gradient)
     if form.operations:
         yield "others", _others(form)
     if form.loss_scale is not None:
@@ -86,7 +89,7 @@ def _others(form: FormatStats) -> str:
     return f"{len(form.operations)} further tensors; {percent(worst.lost)}% of {symbol}{worst.name} are lost"
 
 
-def _fate(lost_at: int | None, scaled_lost_at: int | None) -> str:
+def _outcome(lost_at: int | None, scaled_lost_at: int | None) -> str:
     if lost_at is None:
         return "fits"
     scaled = "fits with a scale per tensor" if scaled_lost_at is None else "lost with a scale per tensor too"
@@ -96,5 +99,5 @@ def _fate(lost_at: int | None, scaled_lost_at: int | None) -> str:
 def _loss_scale(scale: LossScale) -> str:
     symbol = TENSOR_SYMBOLS[scale.worst_tensor]
     worst = f"{percent(scale.worst_zero)}% of {symbol} of layer {scale.worst_layer} becomes 0"
-    fate = "the gradient fits" if scale.lost_at is None else f"the gradient is lost from layer {scale.lost_at}"
-    return f"with a loss scale of 2^{scale.scale_log2}, {fate}; at most {worst}"
+    outcome = "the gradient fits" if scale.lost_at is None else f"the gradient is lost from layer {scale.lost_at}"
+    return f"with a loss scale of 2^{scale.scale_log2}, {outcome}; at most {worst}"

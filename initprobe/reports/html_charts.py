@@ -24,7 +24,7 @@ class Line:
 
     Attributes:
         label: in the legend.
-        values: one per place on the x axis; log10 of the number where the chart is logarithmic; None for a gap.
+        values: one per place on the x axis; log10 of the number where the chart is logarithmic. None for a gap.
         kind: how it is drawn.
     """
 
@@ -45,6 +45,7 @@ class Chart:
         lines: what is drawn.
         log: whether values are log10 of the numbers.
         whole: whether places on the x axis are whole numbers.
+        x_log: whether the x axis is logarithmic; its ticks are then the places themselves.
         note: on what the lines cannot show; may be empty.
         meaning: of the number, from the glossary; may be empty.
     """
@@ -56,6 +57,7 @@ class Chart:
     lines: Sequence[Line]
     log: bool = True
     whole: bool = True
+    x_log: bool = False
     note: str = ""
     meaning: str = ""
 
@@ -120,6 +122,8 @@ class _Still:
 
     def _across(self, x: float) -> float:
         first, last = self.chart.x[0], self.chart.x[-1]
+        if self.chart.x_log:
+            first, last, x = math.log(first), math.log(last), math.log(x)
         return _LEFT + (x - first) / ((last - first) or 1) * (_WIDTH - _LEFT - _RIGHT)
 
     def _paths(self, low: float, high: float) -> Iterator[str]:
@@ -138,7 +142,7 @@ class _Still:
             yield f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>'
             word = _power_words(value) if chart.log else f"{value:g}"
             yield f'<text x="{_LEFT - 6}" y="{y}" text-anchor="end" dominant-baseline="middle">{word}</text>'
-        for place in ticks(chart.x[0], chart.x[-1], whole=chart.whole):
+        for place in chart.x if chart.x_log else ticks(chart.x[0], chart.x[-1], whole=chart.whole):
             yield f'<text x="{self._across(place):.1f}" y="{_PLOT + 16}" text-anchor="middle">{place:g}</text>'
         yield f'<text x="{_WIDTH / 2}" y="{_PLOT + 31}" text-anchor="middle">{escape(chart.x_label)}</text>'
 

@@ -131,7 +131,7 @@ def runs_page(
         command=visible(command),
         environment=environment,
         charts=list(_overview(runs, varying)),
-        shown=f"The first {MOST_LINES} settings as lines." if len(runs) > MOST_LINES else "",
+        shown=f"The first {MOST_LINES} settings as lines." if len(_settings(runs, varying)) > MOST_LINES else "",
         breaches=breaches,
         table=table(_columns(axes, numbers), runs),
         failed=[run for run in runs if run.digest is None],
@@ -186,13 +186,18 @@ def _number(run: RunCard, entry: _Number) -> Cell:
     return Cell(short_of(value), value, is_log10=True)
 
 
-def _overview(runs: Sequence[RunCard], varying: Sequence[str]) -> Iterator[Chart]:
-    """The variances of h and dL/dh by layer: a line for each of the first settings, of its first seed."""
+def _settings(runs: Sequence[RunCard], varying: Sequence[str]) -> dict[str, Digest]:
+    """The numbers of the first seed of each setting."""
     settings: dict[str, Digest] = {}
     for run in runs:
         if run.digest:
             settings.setdefault(run.label(varying), run.digest)
-    chosen = dict(list(settings.items())[:MOST_LINES])
+    return settings
+
+
+def _overview(runs: Sequence[RunCard], varying: Sequence[str]) -> Iterator[Chart]:
+    """The variances of h and dL/dh by layer: a line for each of the first settings, of its first seed."""
+    chosen = dict(list(_settings(runs, varying).items())[:MOST_LINES])
     depth = max((len(digest.output) for digest in chosen.values()), default=1)
     for key, title, name in (
         ("output", "Variance of the output h", "output.variance"),

@@ -35,7 +35,7 @@ def width_page(check: CoordinateCheck, command: str, environment: Environment) -
         "width",
         {"charts": [chart.data() for chart in charts]},
         title=visible(check.title),
-        setting=visible(check.setting),
+        setting=visible(f"widths {', '.join(map(str, check.widths))}; {check.setting}"),
         command=visible(command),
         environment=environment,
         transfers=check.transfers,
@@ -64,9 +64,8 @@ def _charts(check: CoordinateCheck) -> Iterator[Chart]:
         lines = [Line(visible(name), _means(line)) for name, line in known if line.slope is not None]
         when = f"after step {step}" if step else "before training"
         title = f"rms of {_NAMES[quantity]}, {when}"
-        yield Chart(
-            f"{quantity}-{step}", title, "width", list(check.widths), lines or [Line("", [None] * len(check.widths))]
-        )
+        drawn = lines or [Line("", [None] * len(check.widths))]
+        yield Chart(f"{quantity}-{step}", title, "width", list(check.widths), drawn, x_log=True)
 
 
 def _means(line: WidthLine) -> list[float | None]:

@@ -91,7 +91,7 @@ def short_name(name: str, longest: int = _LONGEST_NAME) -> str:
 
 
 def columns(shown: Sequence[Block]) -> Iterator[TextColumn]:
-    """The columns of a table of blocks, with the lowest and highest variance in a block; none that would be empty."""
+    """The columns of a table of blocks, with the lowest and highest variance in a block. None that would be empty."""
     for heading, entry in _always():
         yield TextColumn(heading, [entry(block) for block in shown])
     for dropped, (heading, entry) in enumerate(_sometimes()):

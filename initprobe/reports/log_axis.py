@@ -15,7 +15,8 @@ _DIGITS = ((1, 2, 5), (1, 1.5, 2, 3, 5, 7), _HALVES, _FINE)
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Ticks on a log10 axis: whole powers at even steps over many decades, else digits as fine as three ticks need.
+    """Ticks on a log10 axis. Over many decades they are whole powers at even steps, else digits as fine as three ticks
+    need.
 
     `logTicks` in charts.js has the same rule.
 
@@ -33,7 +34,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def power_of_ten(log10: float) -> int | None:
-    """The exponent of a tick that is written as a power of ten; None for one that is written as a plain number."""
+    """The exponent of a tick that is written as a power of ten. None for one that is written as a plain number."""
     exponent = round(log10)
     return exponent if abs(log10 - exponent) < 1e-9 and abs(exponent) > _PLAIN else None
 

@@ -57,7 +57,8 @@ def course(result: ProbeResult) -> Iterator[tuple[str, str]]:
         "trained": training_words(result),
     }
     for label, words in sentences.items():
-        yield from ((label, words) for words in ([words] if isinstance(words, str) else words or ()))
+        lines = [words] if isinstance(words, str) else words or ()
+        yield from ((label, line) for line in lines if line)
     yield from (("note", words) for words in result.notes)
 
 
@@ -201,8 +202,36 @@ def _scale_words(scale: DepthScale, reach: float) -> str | None:
 def _theory_words(result: ProbeResult) -> list[str]:
     """The largest disagreements with theory, forward and backward, in SDs of chance; a line each, as in a pipe."""
     words = [_furthest(result, "output", "z", "var h"), _furthest(result, "output_gradient", "gradient_z", "var dL/dh")]
-    words += [*_uncertain_words(result), _refused_words(result), _underived_words(result)]
+    words += [*_refused_words(result), *_uncertain_words(result), _underived_words(result)]
     return [line for line in words if line] or [line for line in [_bare_theory_words(result)] if line]
+
+
+def _refused_words(result: ProbeResult) -> list[str]:
+    """The layers that have no prediction while others have one, and why."""
+    theories = [(layer, layer.theory) for layer in result.layers if layer.theory is not None]
+    outputs = [layer.layer for layer, theory in theories if theory.output_variance is None and layer.output.variance]
+    gradients = [
+        layer.layer
+        for layer, theory in theories
+        if theory.output_gradient_variance is None and theory.output_gradient_spread is not None
+    ]
+    reasons = {
+        "var h": (outputs, "networks of this width differ too much"),
+        "dL/dh": (gradients, "so far below the loss, theory of batch norm may be off by over 15%"),
+    }
+    if result.config.get("norm") == "batch":
+        del reasons["var h"]
+    else:
+        del reasons["dL/dh"]
+    return [
+        f"no prediction of {symbol} at {_range_words(refused)}: {reason}"
+        for symbol, (refused, reason) in reasons.items()
+        if refused and len(refused) < len(result.layers)
+    ]
+
+
+def _range_words(layers: Sequence[int]) -> str:
+    return f"layers {layers[0]} to {layers[-1]}" if len(layers) > 1 else f"layer {layers[0]}"
 
 
 def _uncertain_words(result: ProbeResult) -> list[str]:
@@ -221,20 +250,6 @@ def _uncertain_words(result: ProbeResult) -> list[str]:
         for symbol, factors in by_tensor.items()
         if max(factors, default=1.0) > 1
     ]
-
-
-def _refused_words(result: ProbeResult) -> str | None:
-    """The layers without a prediction, where others have one."""
-    theories = [(layer, layer.theory) for layer in result.layers if layer.theory is not None]
-    without = [
-        layer.layer
-        for layer, theory in theories
-        if theory.output_variance is None and layer.output.variance and layer.output.status == "ok"
-    ]
-    if not without or len(without) == len(result.layers):
-        return None
-    layers = f"{len(without)} layers from layer {without[0]} on" if len(without) > 1 else f"layer {without[0]}"
-    return f"no prediction of var h for {layers}: networks of this width differ too much"
 
 
 def _underived_words(result: ProbeResult) -> str | None:

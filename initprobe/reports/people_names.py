@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
+from initprobe.results.base import TENSOR_SYMBOLS
 from initprobe.results.named_numbers import ELAPSED, FROM_LAYER, HEALTHY, LOSSES, RATE
 
-# What stands for each tensor in formulas.
-TENSOR_SYMBOLS = {
-    "weight": "W",
-    "preactivation": "z",
-    "output": "h",
-    "output_gradient": "dL/dh",
-    "preactivation_gradient": "dL/dz",
-    "weight_gradient": "dL/dW",
-}
 _STATISTICS = {
     "variance": "Var({})",
     "variance_sd": "SD over draws of Var({})",

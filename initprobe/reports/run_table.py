@@ -57,7 +57,7 @@ def print_result(result: ProbeResult, to: Console, verbose: bool = False, depth:
         result: what was measured.
         to: the console.
         verbose: print the tables of every tensor too.
-        depth: parts of a module's name that make a block, with a row per block; None for a row per layer, or for
+        depth: parts of a module's name that make a block, with a row per block. None for a row per layer, or for
             automatic blocks in a PyTorch model of more than a hundred layers.
     """
     numbers = shown_layers(result, None if verbose else to.most_rows)
@@ -178,7 +178,10 @@ def _structure_columns(result: ProbeResult) -> Iterator[Column]:
 
 
 def _gate(layer: LayerStats) -> str:
-    """The mean of the gate that decides what passes on: of a recurrence, the share of its memory that it keeps."""
+    """The mean of the gate that decides what passes on.
+
+    For a recurrence it is the share of its memory that it keeps.
+    """
     gates = layer.gates
     means = (gates.forget, gates.update, gates.product) if gates else ()
     return short(next((mean for mean in means if mean is not None), None))

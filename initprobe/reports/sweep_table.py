@@ -27,8 +27,8 @@ Scalar = str | int | float | bool
 
 SEED = "seed"
 MOST_ROWS = 50
-# The fate of a net in the headline, by its most severe finding; other rules show their own name.
-_FATES = {
+# The outcome of a net in the headline, by its most severe finding; other rules show their own name.
+_NAMES = {
     "vanishing-output": "vanish",
     "vanishing-gradient": "vanish",
     "underflow": "vanish",
@@ -115,23 +115,23 @@ def groups(entries: Iterable[Entry]) -> list[Group]:
 
 def headline(entries: Sequence[Entry]) -> str:
     """`120 runs: 84 survive, 30 vanish, 6 explode`."""
-    fates = Counter(_fate(entry) for entry in entries)
-    ordered = sorted(fates.items(), key=lambda fate: (fate[0] != "survive", -fate[1]))
+    outcomes = Counter(_outcome(entry) for entry in entries)
+    ordered = sorted(outcomes.items(), key=lambda outcome: (outcome[0] != "survive", -outcome[1]))
     runs = counted(len(entries), "run")
     return f"{runs}: {', '.join(f'{count:,} {_verb(word, count)}' for word, count in ordered)}"
 
 
-def _fate(entry: Entry) -> str:
+def _outcome(entry: Entry) -> str:
     if entry.digest is None:
         return entry.state
-    return "survive" if entry.digest.healthy else _FATES.get(entry.digest.verdict, people_verdict(entry.digest.verdict))
+    return "survive" if entry.digest.healthy else _NAMES.get(entry.digest.verdict, people_verdict(entry.digest.verdict))
 
 
-def _verb(fate: str, count: int) -> str:
+def _verb(outcome: str, count: int) -> str:
     """The verb in the right number: one run survives, two survive."""
-    if count != 1 or fate in ("failed", "queued", "running") or fate not in {*_FATES.values(), "survive"}:
-        return fate
-    first, *rest = fate.split()
+    if count != 1 or outcome in ("failed", "queued", "running") or outcome not in {*_NAMES.values(), "survive"}:
+        return outcome
+    first, *rest = outcome.split()
     return " ".join([f"{first}{'es' if first.endswith('sh') else 's'}", *rest])
 
 

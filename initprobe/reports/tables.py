@@ -1,4 +1,4 @@
-"""Tables of text: the look that all share, and columns that are left out where a line would be too long."""
+"""Tables of text: their common look, and columns that are left out where a line would be too long."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TextColumn:
     Attributes:
         heading: one or two lines.
         cells: one per row.
-        dropped: when the column is left out of a table that is too wide, the lowest number first; None for never.
+        dropped: when the column is left out of a table that is too wide, the lowest number first. None for never.
     """
 
     heading: str

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from initprobe.errors import UnknownNameError
+from initprobe.errors import InputError, UnknownNameError
 from initprobe.registry import suggestion
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -23,7 +23,18 @@ _LONGEST_LINE = 120  # characters of a record in a notebook
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 _BY_SEVERITY: tuple[Status, ...] = ("ok", "underflow", "overflow", "nonfinite")
 FORWARD_TENSORS = ("weight", "preactivation", "output")
+# In the order of the backward pass.
+BACKWARD_TENSORS = ("output_gradient", "preactivation_gradient", "weight_gradient")
 TENSORS = (*FORWARD_TENSORS, "preactivation_gradient", "output_gradient", "weight_gradient")
+# What stands for each tensor in formulas and sentences.
+TENSOR_SYMBOLS = {
+    "weight": "W",
+    "preactivation": "z",
+    "output": "h",
+    "output_gradient": "dL/dh",
+    "preactivation_gradient": "dL/dz",
+    "weight_gradient": "dL/dW",
+}
 
 
 def worst(statuses: Iterator[Status]) -> Status:
@@ -62,6 +73,29 @@ class Record(BaseModel):
                 raise UnknownNameError(f"unknown name {part!r} in {name!r}.{hint if fields else ''}")
             value = None if value is None else getattr(value, part)
         return value
+
+
+Kind = TypeVar("Kind", bound=Record)
+
+
+def read_record(kind: type[Kind], text: str | bytes, source: str) -> Kind:
+    """Read a record from JSON text.
+
+    Args:
+        kind: of the record.
+        text: of the file.
+        source: the name of the text in errors, such as its file.
+
+    Raises:
+        InputError: not JSON, or not such a record of this schema version; names `source` and the field.
+    """
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        words = f"not a result of initprobe (schema {SCHEMA_VERSION}): {where or 'file'}: {fault['msg']}"
+        raise InputError(words, file=source) from None
 
 
 class Histogram(Record):

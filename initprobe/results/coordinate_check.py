@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue
 
-from initprobe.results.base import SCHEMA_VERSION, Finite, Record, Severity
+from initprobe.results.base import SCHEMA_VERSION, Finite, Record, Severity, read_record
 
 Quantity = Literal["output", "gradient", "change", "own_change"]
 Kind = Literal["layer", "readout", "attention", "stream"]
@@ -30,8 +30,8 @@ class WidthLine(Record):
         rms: root mean square over all entries, by width and then by seed; null where it is not finite.
         slope: of log rms against log width, by least squares; null unless `status` is `ok`.
         slope_se: its standard error, from the spread of the seeds or of the widths about the line, whichever is larger.
-        theory: the slope in the limit of infinite width, from the fans, weights, learning rates and input of the layer;
-            null where it is not known.
+        theory: the slope in the limit of infinite width, from the fans, weights, learning rates and input of the layer.
+            Null where it is not known.
         judged: the verdict asks that this slope be 0.
     """
 
@@ -104,6 +104,19 @@ class CoordinateCheck(Record):
     fix: tuple[str, ...] = ()
     fix_note: str | None = None
     elapsed_s: Annotated[float, Field(ge=0)] = 0.0
+
+    @classmethod
+    def from_json(cls, text: str | bytes, source: str = "JSON") -> CoordinateCheck:
+        """Read a coordinate check from JSON text.
+
+        Args:
+            text: of a file that `initprobe width --export-json` wrote.
+            source: the name of the text in errors, such as its file.
+
+        Raises:
+            InputError: not JSON, or not a coordinate check of this schema version; names `source` and the field.
+        """
+        return read_record(cls, text, source)
 
     def in_a_line(self) -> str:
         """The verdict and the network."""

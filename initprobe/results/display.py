@@ -1,4 +1,7 @@
-"""How a result shows itself: the only import of `reports` in this room, made when a table or figure is asked for."""
+"""How a result shows itself.
+
+This is the only import of `reports` in this room, made when a table or figure is asked for.
+"""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class TensorInFormat(Record):
         subnormal: share that becomes subnormal, with fewer bits of mantissa.
         overflow: share that leaves the range.
         scale_log2: the best scale of this tensor is 2 to this power. Multiplied by it, no entry leaves the range, and
-            fewest become 0; of equals, fewest become subnormal, and the scale is next to 1.
+            fewest become 0. Among equals, fewest become subnormal, and the scale is next to 1.
         scaled_zero: share that becomes 0 at the best scale.
         scaled_subnormal: share that becomes subnormal at the best scale.
     """

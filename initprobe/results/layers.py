@@ -61,7 +61,7 @@ class OutputStats(TensorStats):
 
     Attributes:
         saturated_fraction: share of entries of phi(z) in the activation's saturated band; null where it has none.
-        dead_fraction: share of units that are exactly off for every sample of every batch, averaged over draws; null
+        dead_fraction: share of units that are exactly off for every sample of every batch, averaged over draws. Null
             for an activation whose units cannot die.
     """
 
@@ -84,18 +84,18 @@ class LayerTheory(Record):
         weight_gradient_variance: variance of dL/dW, summed over the samples of all batches.
         correlation: mean cosine between the z of two different inputs.
         output_spread: predicted standard deviation of `log(measured / theory)` for the output variance, a mean over the
-            draws, due to finite width; null where it is not derived.
+            draws, due to finite width. Null where it is not derived.
         output_gradient_spread: the same for the variance of dL/dh.
         length_slope: slope of the length map in logs: the relative change of z's mean square per relative change at the
             layer below. Above 1, deviations in scale grow. Null at layer 1, and in normalised and residual nets.
-        z: log of the measured output variance minus log of the predicted one, in SDs of this difference; null where the
+        z: log of the measured output variance minus log of the predicted one, in SDs of this difference. Null where the
             SD is undefined, or where an unstable length map makes the prediction uncertain by more than chance.
         gradient_z: the same for the variance of dL/dh.
         gradient_uncertainty: factor by which the predicted variance of dL/dh may be off, beside chance: where the
             length map is unstable, and under norms and skips, where a part of order depth/width is not derived.
             Of the latter, the SD that z is taken in contains the log. Null where there is none.
-        weight_gradient_uncertainty: the same for the variances of dL/dz and dL/dW. Beyond a factor of 1,000 under norms
-            and skips, the predictions of a layer's gradients are null.
+        weight_gradient_uncertainty: the same for the variance of dL/dW. Predictions of gradients are null where they
+            may be off by more than a factor of 1.15 under batch norm, or of 1,000 elsewhere.
         output_uncertainty: the same for the variance of h, where lengths or means of h are unstable, and under batch
             norm. Beyond a factor of 1,000 the predictions of a layer are null.
         output_shares: predicted share of the outputs in each bin of the output histogram; null after a skip.
@@ -207,16 +207,16 @@ class LayerStats(Record):
         weight_step_ratio: rms(change of W) / rms(W) in one step of an optimizer, in the first draw; null without one.
         output_step_ratio: the same of h, on the same batch.
         loss_output_gradient_variance: variance of dL/dh where L is the loss, a mean over the first batch, averaged over
-            draws; null without a loss.
+            draws. Null without a loss.
         loss_weight_gradient_variance: the same of dL/dW.
         name: qualified name of the module that holds W, in a PyTorch model; null in a net of `initprobe run`.
         kind: the kind of that module; null where there is no name.
         activation: class of the module that computed h from z; null where there is none, or no name.
-        bias_std: standard deviation of the biases over units, by their rule, or in the file of weights; null where it
+        bias_std: standard deviation of the biases over units, by their rule, or in the file of weights. Null where it
             is not known, as in a PyTorch model.
         inside_branch: the layer is in a residual branch of several layers, and not its last; h is not yet the sum.
         branch_ratio: rms(branch) / rms(stream) where a branch that ends with this layer is added to a residual stream,
-            in a PyTorch model; of nested branches the outer one. Null elsewhere.
+            in a PyTorch model. Of nested branches the outer one. Null elsewhere.
         gates: the means of its gates, in a PyTorch model; null where there are none.
         packed: queries, keys and values of a packed weight, in a PyTorch model; null elsewhere.
         model_theory: the prediction from the graph of operations of a PyTorch model; null elsewhere.
@@ -255,6 +255,17 @@ class LayerStats(Record):
         stats: TensorStats = getattr(self, name)
         return stats
 
+    def prediction(self, tensor: str) -> tuple[float | None, float | None]:
+        """What theory from the input of the net predicts for a tensor, by name.
+
+        Returns:
+            The variance, and the standard deviation of the log of the measured one; None where there is none.
+        """
+        if self.model_theory is not None:
+            predicted = getattr(self.model_theory.end_to_end, tensor, None)
+            return getattr(predicted, "variance", None), getattr(predicted, "log_sd", None)
+        return getattr(self.theory, f"{tensor}_variance", None), getattr(self.theory, f"{tensor}_spread", None)
+
 
 class ModuleStats(Record):
     """One call of one leaf module of a PyTorch model.
@@ -264,7 +275,7 @@ class ModuleStats(Record):
 
     Attributes:
         name: qualified name, as `named_modules` has it.
-        call: 1 for its first call; 0 for a module that holds weights and was never called; another module uses them.
+        call: 1 for its first call. 0 for a module that holds weights and was never called. Another module uses them.
         kind: the kind of module.
         type: its class.
         layer: the layer of `ProbeResult.layers` to which it belongs; null for none.

@@ -1,8 +1,8 @@
 """The names of a result's numbers in checks, tables, CSV, sweep files and `diff`, and how each is read.
 
 Every number of `LayerStats` has its dotted name, as `output.dead_fraction`. `TENSOR.variance_per_layer` is the factor
-by which a tensor's variance changes per layer: the geometric mean from first layer to last, also for gradients. In a
-net of residual branches of several layers, the ends of the branches count. The other numbers are of the whole net.
+by which a tensor's variance changes per layer. It is the geometric mean from first layer to last, also for gradients.
+In a net of residual branches of several layers, the ends of the branches count. The other numbers are of the whole net.
 """
 
 from __future__ import annotations

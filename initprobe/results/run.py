@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, ValidationError, model_validator
+from pydantic import Field, JsonValue, model_validator
 
-from initprobe.errors import InputError, UnknownNameError
+from initprobe.errors import UnknownNameError
 from initprobe.registry import suggestion
-from initprobe.results.base import SCHEMA_VERSION, TENSORS, Record, Share
+from initprobe.results.base import SCHEMA_VERSION, TENSORS, Record, Share, read_record
 from initprobe.results.display import Display
 from initprobe.results.formats import FormatStats
 from initprobe.results.layers import LayerStats, ModuleStats, TensorStats
@@ -41,7 +41,7 @@ class ProbeResult(Record, Display):
         elapsed_s: seconds that sampling, propagation, statistics and theory took.
         theory_note: why there is no prediction, in words; null with a prediction.
         depth_scales: number of layers over which signals and gradients change by e; null without a prediction.
-        typical: what one draw of this width keeps; null for a net with a norm or skips, and without a prediction.
+        typical: what one draw of this width keeps. Null for a net with a norm or skips, and without a prediction.
         input: the samples; null for a PyTorch model.
         healthy: no finding is above info; this is about initialization only.
         diagnosis: the findings, most severe first.
@@ -147,13 +147,7 @@ class ProbeResult(Record, Display):
         Raises:
             InputError: not JSON, or not a result of this schema version; names `source` and the field.
         """
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            fault = error.errors()[0]
-            where = ".".join(str(part) for part in fault["loc"])
-            text = f"not a result of initprobe (schema {SCHEMA_VERSION}): {where or 'file'}: {fault['msg']}"
-            raise InputError(text, file=source) from None
+        return read_record(cls, text, source)
 
     def in_a_line(self) -> str:
         """The verdict and the network."""

@@ -1,7 +1,7 @@
 """The singular values of a network's Jacobians, per layer and end to end, beside theory.
 
-If all singular values of the end-to-end Jacobian are near 1, the network changes the length of no direction: dynamical
-isometry (Saxe et al. 2014, arXiv:1312.6120; Pennington et al. 2017, arXiv:1711.04735).
+If all singular values of the end-to-end Jacobian are near 1, the network changes the length of no direction. This is
+dynamical isometry (Saxe et al. 2014, arXiv:1312.6120; Pennington et al. 2017, arXiv:1711.04735).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class SpectrumTheory(Record):
         mean_square: mean of `s^2`; null beyond the float range.
         mean_square_log10: its log10; null for 0.
         spread: `Var(s^2) / mean(s^2)^2`; null where the mean is 0.
-        density: of log10 s, end to end; null for a single layer's Jacobian, where layers are not square, and where all
+        density: of log10 s, end to end. Null for a single layer's Jacobian, where layers are not square, and where all
             singular values are equal.
     """
 

@@ -13,7 +13,7 @@ class StepStats(Record):
         learning_rate: of the step.
         loss_before: the loss at the start.
         loss_after: the loss of the same batch after the step; null where it is not finite.
-        largest_curvature: the largest eigenvalue of the Hessian of the loss by all parameters that learn; null where it
+        largest_curvature: the largest eigenvalue of the Hessian of the loss by all parameters that learn. Null where it
             was not computed, and `curvature_note` says why.
         highest_rate: 2 / `largest_curvature`: above this rate of SGD, a small step along the eigenvector grows. The
             loss may rise at first. Null without a positive curvature.

@@ -2,7 +2,7 @@
 
 Two gains follow from a principle. At a stable edge of chaos, `chi_1 = 1` keeps the gradient and the length map settles
 (Schoenholz et al. 2017, arXiv:1611.01232). The level gain keeps Var(h) from layer 1 on. If neither holds at this depth,
-the choice is a compromise, as in Glorot & Bengio 2010, AISTATS 9:249: the gain with the smallest largest trend of
+the choice is a compromise, as in Glorot & Bengio 2010, AISTATS 9:249. It is the gain with the smallest largest trend of
 Var(h), Var(dL/dh) and Var(dL/dW).
 """
 
@@ -227,7 +227,7 @@ def _gradient_gain(net: Network) -> float:
 
 
 def _root(f: Callable[[Array], Array], start: float) -> float | None:
-    """The root of `f` nearest to `start` in log x; None where `f` does not change sign between start/8 and 8 start."""
+    """The root of `f` nearest to `start` in log x. None where `f` does not change sign between start/8 and 8 start."""
     from scipy import optimize  # imported here since it takes 0.3 s
 
     x = start * np.exp(np.linspace(-_REACH, _REACH, _POINTS))

@@ -40,8 +40,8 @@ from initprobe.studies.spectrum_statistics import (
 )
 
 DEFAULT_SAMPLES = 2
-# Floating-point operations for the singular values of a layer and of a product, in units of width^3; and those per
-# second of a core. Measured between widths 200 and 1000 with one thread.
+# Floating-point operations for the singular values of a layer and of a product, in units of width^3. The last number is
+# how many a core does per second. Measured between widths 200 and 1000 with one thread.
 _CUBES, _FLOPS_PER_S = 12.0, 1.5e10
 
 

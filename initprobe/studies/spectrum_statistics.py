@@ -27,7 +27,7 @@ _PERCENTS = (1, 5, 25, 50, 75, 95, 99)
 
 
 def finite_or_none(log10: float) -> tuple[float | None, float | None]:
-    """A number and its log10; None for a number beyond the float range, and for the log10 of 0 or NaN."""
+    """A number and its log10. None for a number beyond the float range, and for the log10 of 0 or NaN."""
     if log10 == -math.inf:
         return 0.0, None
     if not math.isfinite(log10):

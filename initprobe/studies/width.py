@@ -19,6 +19,7 @@ from initprobe.engine.training import BatchGradients, ForwardPass, Learner, forw
 from initprobe.errors import ConfigError
 from initprobe.formatting import counted
 from initprobe.prediction.width_check import Subject, WidthPlan, coordinate_check
+from initprobe.prediction.width_defaults import DEFAULT_SEEDS, DEFAULT_STEPS, DEFAULT_WIDTHS
 from initprobe.prediction.width_scaling import Scaling
 from initprobe.probe.describe import describe
 from initprobe.probe.experiment import Experiment, input_rows, prepare
@@ -37,12 +38,12 @@ _ROUNDING = 32.0  # changes of so many units of rounding are none
 
 def width(
     config: ProbeConfig,
-    widths: Sequence[int] = (64, 128, 256, 512),
+    widths: Sequence[int] = DEFAULT_WIDTHS,
     *,
-    steps: int = 3,
+    steps: int = DEFAULT_STEPS,
     optimizer: str | None = None,
     lr: float | None = None,
-    seeds: int = 3,
+    seeds: int = DEFAULT_SEEDS,
     mup: bool = False,
     try_fixes: bool = True,
     threads: int | None = None,
@@ -176,8 +177,8 @@ class _Study:
 def mup_scaling(experiment: Experiment, optimizer: str) -> Scaling:
     """The maximal update parametrization of a network whose hidden weights are 1/sqrt(fan_in).
 
-    Yang et al. 2022, arXiv:2203.03466, table 3: the read-out is 1/fan_in; Adam divides the rates of hidden weights and
-    read-out by fan_in; SGD multiplies those of the first layer and of biases by fan_out and divides that of the
+    Yang et al. 2022, arXiv:2203.03466, table 3. The read-out is 1/fan_in. Adam divides the rates of hidden weights and
+    read-out by fan_in. SGD multiplies those of the first layer and of biases by fan_out, and divides that of the
     read-out by fan_in.
 
     Args:

@@ -111,7 +111,7 @@ def _as_bounds(value: object) -> object:
 
 
 def _as_bound(part: object) -> object:
-    """A mapping, from `[low, high]` or from the name of a rule; each rule is a check of its own, with its line."""
+    """A mapping, from `[low, high]` or from the name of a rule. Each rule is a check of its own, with its line."""
     if isinstance(part, list) and len(part) == 2:
         return {"min": part[0], "max": part[1]}
     return {"not": [part]} if _is_name(part) else part

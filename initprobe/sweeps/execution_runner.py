@@ -288,7 +288,7 @@ class _Job:
         self._announce("failed", run)
 
     def _suspect(self, run: Run) -> None:
-        """A worker died that had this run, or whose pool had it: the run is tried alone, to find the cause."""
+        """A worker died that had this run, or whose pool had it. The run is tried alone, to find the cause."""
         if run.key in self.tried_alone and not self.stopping:
             self._fail(run, Failure(_WORKER_DIED, None))
         else:

@@ -1,8 +1,8 @@
 """Ignores: known findings that do not count, each with a reason and perhaps a last day.
 
 An ignore names a rule, and may name places: `dead-units`, `dead-units@3`, `saturated@2-5,9`, `dead-layer@encoder.*`. A
-number or a range names the layer at which a finding begins, as its text does ("saturated from layer 3"). The layers
-directly after it that are no better belong to the same finding; a later layer does not. A pattern names modules.
+number or a range names the layer at which a finding begins, as in "saturated from layer 3". The layers directly after
+it that are no better belong to the same finding; a later layer does not. A pattern names modules.
 """
 
 from __future__ import annotations

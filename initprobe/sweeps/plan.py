@@ -1,7 +1,7 @@
 """`load`: the runs of a sweep's file. START READING HERE for the meaning of a file; `file_layout` has its keys.
 
 The levels, lowest first: `defaults`, then `grid` and `zip`, or an entry of `include`, then `seeds`. A field of a higher
-level replaces fields of lower levels about the same thing: `widths` replaces `width`, `sigma_w` replaces `init`.
+level replaces fields of lower levels about the same thing. So `widths` replaces `width`, and `sigma_w` replaces `init`.
 """
 
 from __future__ import annotations
@@ -130,7 +130,10 @@ def _config(draft: Draft, importing: bool) -> ProbeConfig:
 
 
 def _place(draft: Draft, error: ConfigError) -> Place:
-    """The place of the setting that an error is about: of a parameter of the field, if the error goes without it."""
+    """The place of the setting that an error is about.
+
+    It may be a parameter of the field without which there is no error.
+    """
     for name in draft.settings:
         field, dot, _ = name.partition(".")
         if dot and field == error.field and _without(draft, name) != str(error):
@@ -150,7 +153,7 @@ def _without(draft: Draft, name: str) -> str:
 
 
 def _shown(settings: Settings, config: ProbeConfig, name: str) -> Scalar | None:
-    """A field's value as a table shows it: the value set, or else its default; None where it does not apply."""
+    """A field's value as a table shows it: the value set, or else its default. None where it does not apply."""
     text = setting_text(settings, name)
     return _used(config, name) if text is None else text
 

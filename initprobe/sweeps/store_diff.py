@@ -1,4 +1,4 @@
-"""Two sets of results, compared run by run: what changed, by how much, and whether that is more than is allowed.
+"""Two sets of results, compared run by run: what changed, by how much, and whether that is allowed.
 
 Numbers are named as in JSON: `output.variance`. `TENSOR.histogram` is the Wasserstein distance between the two
 histograms of a tensor, relative to the old rms. Entries may lie anywhere within their bin, so the distance is the
@@ -303,7 +303,7 @@ def _change(run: str, rule: Rule, number: str, layer: int | None, old: float | N
     size = size_of(number, old, new, rule.relative)
     text = "" if math.isinf(size) else f"{100 * size:.3g}%" if rule.relative else f"{size:.3g}"
     if number in HISTOGRAMS and old is not None and new is not None:
-        return Change(run, number, layer, "here", f"{new:.3g} rms from there", text)
+        return Change(run, number, layer, "unshifted", f"shifted by {new:.3g} rms", text)
     return Change(run, number, layer, _text(old), _text(new), text)
 
 

@@ -109,7 +109,7 @@ def _of_result(text: str | bytes, source: str, name: str) -> KeptRun:
 def _canonical(config: Mapping[str, Any]) -> str:
     """The configuration as canonical JSON text, with the current defaults of fields that an older result lacks.
 
-    No `ProbeConfig` is made of it: the file may be of an unknown author, and a config imports modules and reads files.
+    No `ProbeConfig` is made of it. The file may be of an unknown author, and a config imports modules and reads files.
     """
     return json.dumps(_filled(_defaults(), config), sort_keys=True)
 

@@ -1,4 +1,4 @@
-"""One process at a time writes to a store, by whatever name it opens it: a link, a hard link, another directory.
+"""One process at a time writes to a store. The name by which it opens the store, such as a link, does not matter.
 
 The lock is taken on a file beside the store. The operating system frees it when its process dies, also after `kill -9`.
 A hard link has another lock file beside it, so the store itself records which lock file guards it.

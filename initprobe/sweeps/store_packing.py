@@ -1,8 +1,8 @@
 """Compression of a result's JSON text, and back to the same bytes.
 
 Of a result compressed as text, two thirds are digits of floats and a quarter are counts of histograms. `pack` takes
-both out of the text and stores their bytes: the first byte of all numbers, then the second, and so on. Exponents and
-high bytes of counts compress well in this order. The rest of the text is the same for every layer.
+both out of the text and stores their bytes. First comes the first byte of all numbers, then the second, and so on.
+Exponents and high bytes of counts compress well in this order. The rest of the text is the same for every layer.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def pack(text: bytes) -> bytes:
     rest, lists = _taken(text, _COUNT_LISTS, _COUNTS)
     skeleton, tokens = _taken(rest, _FLOATS, _FLOAT)
     counts, floats = np.fromstring(b",".join(lists), np.uint64, sep=","), _array(tokens)
-    # Plain zlib for text that would not come back the same (0.50 inside a string), and for counts beyond four bytes.
+    # Plain zlib for text that would not come back the same (0.50 inside a string). It also serves counts beyond four
+    # bytes.
     if b",".join(tokens) != b",".join(_texts(floats)) or counts.max(initial=0) > _MAX_COUNT:
         return zlib.compress(text, _FASTEST)
     lengths = np.array([part.count(b",") + 1 for part in lists], "<u4")

@@ -1,7 +1,7 @@
 """How much rounding alone may change the variances of a run between two processors.
 
 Processors round products differently in the last bits. A chaotic net multiplies such a difference from layer to layer.
-In the end the result is another sample of the same distribution. The growth is measured: backward, the variance of a
+In the end the result is another sample of the same distribution. The growth is measured. Backward, the variance of a
 random gradient is the mean squared singular value of the forward Jacobian.
 """
 
@@ -17,6 +17,7 @@ from scipy.special import stdtrit
 
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.arrays import Array
+from initprobe.results.base import BACKWARD_TENSORS
 from initprobe.results.layers import LayerStats, TensorStats
 from initprobe.results.run import ProbeResult
 
@@ -24,7 +25,6 @@ from initprobe.results.run import ProbeResult
 _CHANCE = 2.9e-7
 _MAX_SDS = 5 * math.sqrt(2)  # of a difference of two samples
 _FORWARD = ("preactivation", "output")
-_BACKWARD = ("preactivation_gradient", "output_gradient", "weight_gradient")
 # By dtype: the distance from 1 to the next number, and the log of the smallest number above 0. Below the normal range,
 # numbers are rounded to a multiple of the latter.
 _EPS = {"float32": 2.0**-23, "float64": 2.0**-52, "float16": 2.0**-10, "bfloat16": 2.0**-7}
@@ -74,7 +74,7 @@ def allowance(result: ProbeResult) -> Allowance:
     deviations: of the prediction for h, else as measured between draws, by Student's t for that many draws.
     """
     forward, backward = _relative_changes(result)
-    relative = dict.fromkeys(_FORWARD, forward) | dict.fromkeys(_BACKWARD, backward)
+    relative = dict.fromkeys(_FORWARD, forward) | dict.fromkeys(BACKWARD_TENSORS, backward)
     return Allowance(
         {f"{name}.variance": _of_variance(result, name, change) for name, change in relative.items()}
         | {f"{name}.histogram": _of_histogram(result, name, change) for name, change in relative.items()}
@@ -126,7 +126,7 @@ def _of_variance(result: ProbeResult, tensor: str, relative: Array) -> tuple[flo
 
 
 def _of_histogram(result: ProbeResult, tensor: str, relative: Array) -> tuple[float, ...]:
-    """A distribution changes by no more than its entries; as a sample it has as many numbers as units times draws."""
+    """A distribution changes by no more than its entries. As a sample it has as many numbers as units times draws."""
     units = np.array([layer.fan_out for layer in result.layers]) * _draws(result)
     apart = np.maximum(_between_samples(result, tensor), _MAX_SDS / np.sqrt(units))
     return _where_known(result, tensor, np.minimum(relative, apart))

@@ -1,6 +1,6 @@
 """For the tests of your own PyTorch model: assertions, and a plugin of pytest.
 
-Start reading in `assertions.py`. No module here imports NumPy, PyTorch or pydantic before a test asks for it: pytest
+Start reading in `assertions.py`. No module here imports NumPy, PyTorch or pydantic before a test asks for it. pytest
 loads `pytest_plugin.py` at each of its starts, wherever initprobe is installed.
 """
 

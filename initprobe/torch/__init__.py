@@ -1,6 +1,6 @@
 """The same table, figures and verdict for your own PyTorch model: `initprobe.torch.probe(model, x)`.
 
-What comes in here: recording and measuring a model, fixes of its weights, and models that are named on a command line.
+What comes in here: recording and measuring a model, fixes of its weights, and models named on a command line.
 Only this room imports PyTorch. The rules of the verdict are in `verdict/`; their texts load without PyTorch.
 
 Start reading in `model_probe.py`. `operations.py` records every call, and `graph.py` has what it records. `measure.py`

@@ -1,4 +1,4 @@
-"""A fix is a claim: it is applied in place, the model is probed again, and the fix is undone bit for bit."""
+"""A fix is a claim. It is applied in place, the model is probed again, and the fix is undone bit for bit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STAYED = "tried, and the finding stayed"
 
 
 @dataclass
-class Trials:
+class FixesOfModel:
     """Tries fixes one after the other, at most `MOST_TRIALS` of them.
 
     Attributes:

@@ -1,8 +1,8 @@
 """What a pass consists of: operations, the signals between them, and the value of each tensor.
 
-A signal is what one operation makes, and all that follows from it entry by entry or without some entries: activations,
-biases, scales, dropout, pooling and views. A new signal begins where signals meet, or where entries are summed over
-weights.
+A signal is what one operation makes, and all that follows from it entry by entry or without some entries. Activations,
+biases, scales, dropout, pooling and views belong to it. A new signal begins where signals meet, or where entries are
+summed over weights.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from initprobe.torch.theory.trace import Node
 
 _NO_FACTS: Mapping[str, float] = MappingProxyType({})  # shared: there are thousands of operations and few have any
+
+_CUT: list[Operation] = []  # shared, and never written to: each list is one more object that the search would visit
 
 OperationKind = Literal[
     "input", "layer", "recurrence", "norm", "attention", "product", "sum", "gate", "cat", "softmax", "part", "other",
@@ -70,7 +72,7 @@ class Value:
     """What a tensor of one pass stands for.
 
     Attributes:
-        signal: the signal that it is a value of; None for a constant and for what is made of parameters only.
+        signal: the signal that it is a value of. None for a constant and for what is made of parameters only.
         names: the parameters that it is made of; empty for a value of a signal.
         track: its statistics, if it was measured.
         axis: axis of its units.
@@ -117,7 +119,7 @@ class Operation:
         chance: whole samples were left out at random, as in stochastic depth.
         axis: axis of the units of the output.
         sides: of a sum of two signals, what is added, in the order of `inputs`: its statistics, or its mean square in
-            each draw; None where it is not known.
+            each draw. None where it is not known.
     """
 
     number: int
@@ -169,7 +171,7 @@ def without_cycles(operations: Iterable[Operation]) -> None:
     """
     for op in operations:
         if op.signal is not None:
-            op.signal.consumers, op.signal.steps = [], []
+            op.signal.consumers = op.signal.steps = _CUT
             op.signal = None
 
 

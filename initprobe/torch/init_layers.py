@@ -104,7 +104,7 @@ def scale_of(layer: Layer, method: str, share: Share | None) -> Scale:
         share: its part in a residual branch; None outside of one.
 
     Returns:
-        The std of an entry: `gain / sqrt(fan_in)`, and for `balanced` the mean of the conditions for signal and
+        The std of an entry, `gain / sqrt(fan_in)`. For `balanced` it is the mean of the conditions for signal and
         gradient, `2 / (fan_in / gain^2 + fan_out / gain_back^2)` (Glorot & Bengio 2010).
     """
     fan_in, fan_out = layer.op.fans

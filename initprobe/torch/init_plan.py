@@ -239,7 +239,7 @@ def _biases(observed: Observed, layer: Layer) -> Iterator[Setting]:
 
 
 def _of_norm(observed: Observed, op: Operation) -> Iterator[Setting]:
-    """Weight 1 and bias 0 of a norm; 0 where it computes (1 + w), or where it ends a branch that starts at 0."""
+    """Weight 1 and bias 0 of a norm. 0 where it computes (1 + w), or where it ends a branch that starts at 0."""
     if op.kind != "norm" and op.name != "batch_norm":
         return
     steps = op.signal.steps if op.signal is not None and op.kind == "norm" else []

@@ -44,7 +44,7 @@ def recurrence_settings(op: Operation, parameters: dict[str, Any]) -> Iterator[S
 
 
 def _recurrent(name: str, gates: int, dtype: Any) -> Setting:
-    """Orthogonal; a dtype of 16 bits has no orthogonal draw in torch, so it is copied from one of 32 bits."""
+    """Orthogonal. A dtype of 16 bits has no orthogonal draw in torch, so it is copied from one of 32 bits."""
     reason = "from step to step, orthogonal" + (f" in each of {gates} gates" if gates > 1 else "")
     target = "gate" if gates > 1 else "{}"
     call = f"nn.init.orthogonal_({target})"

@@ -140,7 +140,7 @@ class LayerRecords:
         return OutputStats(**dict(stats), saturated_fraction=saturated, dead_fraction=dead)
 
     def _module(self, call: ModuleCall, layer: Layer | None, owner: Layer | None) -> ModuleStats:
-        """The record of a call: `layer` is the one whose product it computes, `owner` the one that it is a part of."""
+        """The record of a call. It computes a product of `layer`, and is a part of `owner`."""
         given, made = self._complete(call.inputs), self._complete(call.outputs)
         track = layer.op.weight if layer is not None else self._parameters.get(f"{call.name}.weight".lstrip("."))
         weight = self._of(track)

@@ -1,4 +1,4 @@
-"""One step of an optimizer on a PyTorch model: how far each layer moves, and the largest curvature of the loss.
+"""One step of an optimizer on a PyTorch model: how far layers move, and the largest curvature of the loss.
 
 The model is left unchanged.
 """

@@ -2,7 +2,7 @@
 
 Nothing is traced and nothing in the model is changed, whatever the model's code does. Module hooks only give names.
 Gradients come from hooks on tensors, so each is the gradient of the whole tensor, summed over all uses. Two kinds of
-calls are opaque: attention written in Python is opened, so that the calls inside are seen; recurrences and fused
+calls are opaque: attention written in Python is opened, so that the calls inside are seen. Recurrences and fused
 attention are computed again from their weights and inputs.
 """
 
@@ -102,6 +102,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
             first = self._names.setdefault(id(parameter), name)
             self._held.setdefault(first, parameter)
             self._aliases.setdefault(first, []).append(name)
+        self._leaves = {key: Value(names=frozenset((name,)), leaf=name) for key, name in self._names.items()}
         self.modules.begin()
         for tensor in given:
             signal = self._signal(self._operation("input", "input"), [])
@@ -270,9 +271,9 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
             if held is tensor:
                 is_unchanged = version == tensor._version
                 return value if is_unchanged else Value(value.signal, value.names, axis=value.axis)
-        name = self._names.get(id(tensor))
-        if name is not None:
-            return Value(names=frozenset((name,)), leaf=name)
+        leaf = self._leaves.get(id(tensor))
+        if leaf is not None:
+            return leaf
         if not tensor.requires_grad or tensor.is_leaf:
             return _CONSTANT
         return self._unseen(tensor)

@@ -25,7 +25,7 @@ def computed_without_trace(module: nn.Module) -> Iterator[None]:
 
 
 def takes_values(model: nn.Module, name: str) -> bool:
-    """Whether a weight can be assigned: it is not parametrized, or every step has an inverse that takes a normal draw.
+    """Whether a weight can be assigned. It is not parametrized, or every step has an inverse that takes a normal draw.
 
     Args:
         model: the model; it is not changed.

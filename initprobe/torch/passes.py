@@ -29,7 +29,7 @@ class Course:
     Attributes:
         differentiated: whether there was a backward pass.
         loss: the loss; None without one.
-        moved: by name of a parameter, whether an entry of its gradient is not 0; None for a parameter without gradient.
+        moved: by name of a parameter, whether an entry of its gradient is not 0. None for a parameter without gradient.
         void: by name of a module, which of its parameters holds NaN or infinities.
         peaks: by name, the largest magnitude in each small parameter.
     """
@@ -64,7 +64,7 @@ def recorded(arguments: Arguments, pool: Workers) -> tuple[Recorder, Course]:
         pool: threads that take statistics.
 
     Returns:
-        What the recorder saw, and how the first draw went, with the mean loss of all.
+        What was recorded, and how the first draw went, with the mean loss of all.
 
     Raises:
         ConfigError: the loss is no scalar, or the model cannot be differentiated tensor by tensor.

@@ -25,10 +25,11 @@ def gate_facts(name: str, args: tuple[Any, ...], made: Any) -> dict[str, float]:
         made: its output.
 
     Returns:
-        The mean of each gate of the first layer: of an LSTM `input`, `forget` and `output`, of a GRU `reset` and
+        The mean of each gate of the first layer. An LSTM has `input`, `forget` and `output`, a GRU `reset` and
         `update`. `keep`: of the gate that keeps the memory: of an LSTM the forget gate, of a GRU the update gate.
-        `steps`: steps of the input. For every layer and direction, by torch's suffix of its parameters: `forget_l1`,
-        and `saturated_l1`, the share of its gates and candidates that is saturated on both sides: twice the smaller
+        `steps`: steps of the input. Facts of every layer and direction have torch's suffix of its parameters:
+            `forget_l1`. `saturated_l1` is the share of its gates and candidates that is saturated on both sides: twice
+            the smaller
         side. Of deep ones `back_l1`: squared norm of the gradient at the output of each layer. Of a plain recurrence
         with tanh only `saturated_l0`, of its outputs.
     """

@@ -16,7 +16,7 @@ from initprobe.torch.inventory import Inventory
 
 @contextmanager
 def random_states_kept() -> Iterator[None]:
-    """Restore the global random states: of PyTorch on the CPU and on a device in use, of Python and of NumPy."""
+    """Restore the global random states of PyTorch, on the CPU and on a device in use, of Python and of NumPy."""
     with ExitStack() as stack:
         for restore in _generators():
             stack.callback(restore)

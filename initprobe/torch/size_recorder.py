@@ -1,4 +1,4 @@
-"""A recorder that keeps the tensors of a pass, to compare them with those of a pass after some steps of training.
+"""A recorder that keeps the tensors of a pass. They are compared with those of a pass after some steps of training.
 
 It measures root mean squares only, which takes a small part of the time of all statistics.
 """

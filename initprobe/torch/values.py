@@ -1,4 +1,4 @@
-"""The parameters of a model as records of a contract: what the model computes with, under names that its user knows."""
+"""The parameters of a model as records of a contract. The model computes with them, under names that its user knows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NORM_PARTS = ("_g", "_v")
 
 
 def parameters_of(model: nn.Module) -> list[Parameter]:
-    """Every parameter of a model, each tensor once; nothing is copied that is on the CPU in 32 or 64 bits.
+    """Every parameter of a model, each tensor once. Nothing is copied that is on the CPU in 32 or 64 bits.
 
     Of a parametrized or weight-normed layer this is the whole weight, as the layer computes it. A parameter without
     values that can be compared says why.

@@ -304,12 +304,12 @@ def _layer(course: _Course, recorder: SizeRecorder, later: Sequence[SizeRecorder
 
 
 def _whole(changes: Sequence[Mapping[int, float]], number: int) -> tuple[float, ...]:
-    """The changes of a tensor after each step; none if it has another shape after some step, as in routed experts."""
+    """The changes of a tensor after each step. None if it has another shape after some step, as in routed experts."""
     return tuple(each[number] for each in changes) if all(number in each for each in changes) else ()
 
 
 def _own_changes(course: _Course, layer: Layer, factor: float, given: float | None) -> Iterator[float]:
-    """The change of z if the update of the weight is aligned with the input: a sum of fan_in equal terms."""
+    """The change of z if the update of the weight is aligned with the input. It is a sum of fan_in equal terms."""
     if layer.op.leaf is not None:
         for updates in course.updates:
             yield factor * layer.op.fans[0] * updates[layer.op.leaf] * (1.0 if given is None else given)

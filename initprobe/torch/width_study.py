@@ -15,6 +15,7 @@ from initprobe.errors import ConfigError, MemoryLimitError
 from initprobe.formatting import counted, listed
 from initprobe.importing import user_code
 from initprobe.prediction.width_check import Subject, WidthPlan, coordinate_check
+from initprobe.prediction.width_defaults import DEFAULT_SEEDS, DEFAULT_STEPS, DEFAULT_WIDTHS
 from initprobe.prediction.width_scaling import Scaling
 from initprobe.results.coordinate_check import CoordinateCheck
 from initprobe.torch.arguments import called, input_tensors, seed_of_draw
@@ -160,13 +161,13 @@ def _bytes(shapes: dict[str, tuple[tuple[int, ...], int]]) -> int:
 def width(
     make: Make,
     x: Any,
-    widths: Sequence[int] = (64, 128, 256, 512),
+    widths: Sequence[int] = DEFAULT_WIDTHS,
     *,
     loss: Any = None,
-    steps: int = 3,
+    steps: int = DEFAULT_STEPS,
     optimizer: str | None = None,
     lr: float | None = None,
-    seeds: int = 3,
+    seeds: int = DEFAULT_SEEDS,
     seed: int = 0,
     try_fixes: bool = True,
 ) -> CoordinateCheck:

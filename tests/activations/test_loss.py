@@ -96,9 +96,9 @@ def test_a_collapsed_net_starts_at_chance_and_sends_back_what_the_labels_do():
     assert result.loss.start == pytest.approx(math.log(classes), rel=1e-6)
     assert result.loss.chance_words == "ln 8"
     last = result.layers[-1].loss_output_gradient_variance
-    # A row of g is a mean of rows of V less the row of the sample's class: E g^2 = (1 - 1/K) / (n B^2).
+    # A row of g is a mean of rows of V less the row of the sample's class. So E g^2 = (1 - 1/K) / (n B^2).
     expected = (1 - 1 / classes) / (width * samples**2)
-    # K n entries of V in each of 4 draws, each squared: sd of their mean sqrt(2 / (K n draws)); five of these.
+    # K n entries of V in each of 4 draws, each squared: sd of their mean sqrt(2 / (K n draws)). Five of these.
     assert last == pytest.approx(expected, rel=5 * math.sqrt(2 / (classes * width * 4)))
 
 

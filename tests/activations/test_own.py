@@ -27,7 +27,7 @@ from initprobe.sweeps.runs import run_key
 
 SMALL = {"layers": 3, "width": 40, "batch": 50, "draws": 2}
 EPS = float(np.finfo(float).eps)
-# The step of the central difference near 0, and what rounding and truncation leave there of a phi of size 1.
+# The step of the central difference near 0, and the errors of rounding and truncation for a phi of size 1.
 STEP = math.cbrt(3 * EPS)
 ERROR = STEP**2 / 6 + EPS / STEP
 MODULE = """
@@ -134,7 +134,9 @@ def test_a_reference_is_not_read_as_parameters(text, name):
 
 
 def test_a_name_that_ships_keeps_its_message():
-    with pytest.raises(ConfigError, match=r"^'tanh:x': 'x' is not key=value, as in tanh:key=0.5$"):
+    with pytest.raises(
+        ConfigError, match=r"^'tanh:x': 'x' is not key=value, as in tanh:key=0.5; `initprobe explain tanh` lists"
+    ):
         of("tanh:x")
 
 
@@ -184,7 +186,7 @@ def test_the_difference_is_the_slope(name):
     z = np.linspace(-8, 8, 3201)
     z = z[np.all([np.abs(z - kink) > 1e-12 for kink in (math.inf, *record.kinks)], axis=0)]  # a kink has two slopes
     h = record.value(z)
-    # Beyond 1 the step grows, phi is as large as z, and the third derivative of all of these is below 4.
+    # Beyond 1 the step grows and phi is as large as z. The third derivative of all of these is below 4.
     size = 4 * np.maximum(np.abs(z), 1)
     near = np.any([np.abs(z - kink) <= 4 * STEP for kink in (math.inf, *record.kinks)], axis=0)
     allowed = ERROR * size + np.where(near, 8 * STEP, 0)
@@ -228,7 +230,7 @@ def test_what_bends_smoothly_has_no_breaks(name):
 @pytest.mark.parametrize("name", ["tanh", "relu", "selu", "gelu", "hardswish", "softsign"])
 @pytest.mark.parametrize("q", [1e-6, 1e-2, 1.0, 30.0])
 def test_theory_is_that_of_the_record(name, q):
-    """E[phi'^2] to twice the error of the slope; a kink of the second derivative within a step adds 2 s phi''."""
+    """E[phi'^2] to twice the error of the slope. A kink of the second derivative within a step adds 2 s phi''."""
     mine, record = activation(lambda z: ACTIVATIONS[name].value(z), name="mine"), ACTIVATIONS[name]
     computed, expected = moments(mine, q), moments(record, q)
     np.testing.assert_allclose(computed.square, expected.square, rtol=1e-12)
@@ -237,7 +239,7 @@ def test_theory_is_that_of_the_record(name, q):
 
 
 def test_an_undeclared_kink_costs_theory_little():
-    """The panel that a kink ends in is 2^-12 of one that is at most 4 wide, and a rule of 48 points errs by 1/48."""
+    """The panel that a kink ends in is 2^-12 of one that is at most 4 wide. A rule of 48 points errs by 1/48."""
     hidden = activation(lambda z: np.clip(z - 0.7, -1, 1), name="mine", kinks=())
     visible = activation(lambda z: np.clip(z - 0.7, -1, 1), name="mine")
     assert (hidden.kinks, visible.kinks) == ((), (-0.3, 1.7))

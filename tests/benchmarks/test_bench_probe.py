@@ -28,7 +28,7 @@ BINS = 200
 
 @dataclass(frozen=True)
 class Cell:
-    """A net of equal layers, how often it is timed, and how many times its three matrix products ours may take."""
+    """A net of equal layers, how often it is timed, and how many times its matrix products ours may take."""
 
     layers: int
     width: int
@@ -105,7 +105,7 @@ def notebook(cell):
 
 
 def torch_hooks(cell, full):
-    """Mean, variance and histc of h, dL/dh and dW in hooks; `full` adds z, dL/dz, W and percentiles, as we report."""
+    """Mean, variance and histc of h, dL/dh and dW in hooks. `full` adds z, dL/dz, W and percentiles."""
     import torch
     from torch import nn
 
@@ -157,7 +157,7 @@ REST_S = 0.25
 
 
 def serve(rival, cell, orders):
-    """Do the work so many times, in a process of its own, where no rival's threads and memory are in the way."""
+    """Do the work so many times, in a process of its own, without the threads and memory of rivals."""
     work = rival(cell)
     while orders.recv():
         started = time.perf_counter()

@@ -50,7 +50,7 @@ def steady(path, jobs):
 
 
 def bare(jobs):
-    """Seconds a run of the probe alone, in as many processes that know nothing of each other: what can be reached."""
+    """Seconds per run of the probe alone, in as many independent processes. This is what can be reached."""
     code = (
         f"import sys, time; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from test_bench_sweep import EDGE, RUNS, probe, runs\n"

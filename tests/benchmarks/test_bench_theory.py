@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-# The measurement of a fix that is tried is not theory; its own theory and the search for the fix are.
+# The measurement of a fix that is tried is not theory. Its own theory and the search for the fix are.
 RUN = """
 import time
 import initprobe.probe.run as probe

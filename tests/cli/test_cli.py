@@ -243,6 +243,25 @@ def test_explain_says_what_frameworks_mean(initprobe):
     assert "unknown name" in initprobe("explain", "nothing-of-ours").err
 
 
+def test_without_a_command_the_help_is_printed_once(initprobe):
+    bare = initprobe()
+    assert (bare.code, bare.out, bare.err) == (2, initprobe("--help").out, "")
+    assert initprobe("list").err.endswith(
+        "Missing argument 'KIND'. Choose from: initializers, activations, inputs, rules, thresholds, configs\n"
+    )
+
+
+def test_an_interrupt_while_modules_are_loaded_is_no_bug(initprobe, monkeypatch):
+    """Python 3.11 makes a RuntimeError of a KeyboardInterrupt that comes while a class is created."""
+
+    def interrupted(*args, **settings):
+        raise RuntimeError("Error calling __set_name__") from KeyboardInterrupt()
+
+    monkeypatch.setattr("initprobe.cli.app.cli.main", interrupted)
+    outcome = initprobe("list", "rules")
+    assert (outcome.code, outcome.err) == (130, "Interrupted; no file is half-written.\n")
+
+
 def test_help_has_an_example_for_every_command(initprobe):
     assert all(name in initprobe("--help").out for name in COMMANDS)
     for name in COMMANDS:

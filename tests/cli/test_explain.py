@@ -16,10 +16,10 @@ from initprobe.reports.figures.run import draw, kinds
 from initprobe.reports.glossary import WORDS
 from initprobe.reports.json_names import json_names
 from initprobe.reports.narrative import course
-from initprobe.reports.people_names import TENSOR_SYMBOLS
 from initprobe.reports.run_table import _columns
 from initprobe.reports.sweep_table import COLUMNS
 from initprobe.reports.tensor_tables import _MODULE_COLUMNS
+from initprobe.results.base import TENSOR_SYMBOLS
 from initprobe.results.named_numbers import LAYER_NUMBERS, RATES
 
 

@@ -198,7 +198,7 @@ def test_functional_activations_are_seen(initprobe):
 
 @pytest.mark.usefixtures("net")
 def test_what_is_judged_is_said_and_gates(initprobe):
-    """Also in the quiet verdict; below the share that is asked for, the verdict speaks of a part, and gates fail."""
+    """Also in the quiet verdict. Below the share that is asked for, the verdict speaks of a part, and gates fail."""
     arguments = ("torch", "cli_net:spare", "--input-shape", "16,20", "--no-figures", "-q")
     done = initprobe(*arguments)
     assert "judged    57.1% of 735 parameters; not judged: spare (never used)" in done.out

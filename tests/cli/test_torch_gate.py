@@ -43,7 +43,7 @@ def rows():
 
 
 def blind(*layers):
-    """Six layers of ReLU, of which some are off for every input; each next one makes the same of its biases alone."""
+    """Six layers of ReLU, of which some are off for every input. Each next one makes the same of its biases alone."""
     torch.manual_seed(0)
     net = nn.Sequential(*(part for _ in range(6) for part in (nn.Linear(16, 16), nn.ReLU())))
     for part in net[::2]:
@@ -87,7 +87,7 @@ def flat(*layers):
 
 
 def test_one_known_place_hides_no_other():
-    """The finding names the first place alone; it records the others, for an ignore and for a file of known ones."""
+    """The finding names the first place alone. It records the others, for an ignore and for a file of known ones."""
     result = probe(flat(1, 3), rows(), threads=1)
     assert [finding.module for finding in result.diagnosis if finding.rule == "saturated"] == ["2"]
 

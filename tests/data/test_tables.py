@@ -1,4 +1,4 @@
-"""Where a batch comes from: files that are read or refused with the place of the fault, and noise of known moments."""
+"""Where a batch comes from: files that are read or refused with a place, and noise of known moments."""
 
 from __future__ import annotations
 
@@ -274,7 +274,7 @@ def test_standardized_features_have_mean_0_and_variance_1(dtype: type) -> None:
     assert result.dtype == dtype
     assert np.array_equal(table, kept)
     wide = result.astype(np.float64)
-    # Entries reach a few units and are rounded once, to eps/2 of their size; float64 sums keep mean/std (33) times eps.
+    # Entries reach a few units and are rounded once, to eps/2 of their size. Float64 sums keep mean/std (33) times eps.
     tolerance = 8 * float(np.finfo(dtype).eps) + 500 * float(np.finfo(np.float64).eps)
     assert np.abs(wide.mean(axis=0)).max() < tolerance
     assert np.abs(wide.var(axis=0) - 1).max() < tolerance

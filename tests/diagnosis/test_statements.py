@@ -1,4 +1,4 @@
-"""What the verdict says of special nets and inputs: the cause that is true, and no fix that does not help."""
+"""The verdict on special nets and inputs names the true cause, and offers no fix that does not help."""
 
 import numpy as np
 import pytest
@@ -86,7 +86,7 @@ def test_a_pyramid_is_judged_alike_for_tanh_and_relu():
 
 @pytest.mark.parametrize("shape", [{"widths": (64, 32, 1)}, {"widths": (1,)}, {"widths": (64, 32, 16, 1)}], ids=str)
 def test_a_last_layer_of_one_unit_is_not_too_deep(shape):
-    """The unit is off for half of the inputs, not for the batch: of 200 draws with 60 inputs, few are all 0."""
+    """The unit is off for half of the inputs, not for the batch. Of 200 draws with 60 inputs, few are all 0."""
     result = judged(init="he", act="relu", width=None, layers=None, **shape)
     assert result.healthy
     assert result.typical.loss_probability < 0.3
@@ -102,7 +102,7 @@ def test_a_few_entries_carry_the_gradient_only_where_they_do():
 
 
 def test_a_gradient_that_every_draw_loses_is_not_chance():
-    """Theory's first-order spread of this narrow net is 44 in log; its draws differ by 2 and all lose 55 decades."""
+    """Theory's first-order spread of this narrow net is 44 in log. Its draws differ by 2 and all lose 55 decades."""
     narrow = judged(init="normal:std=0.3", act="sigmoid", bias_init="constant:value=-1", layers=30, width=4, draws=4)
     assert "vanishing-gradient" in rules(narrow, "error")
 
@@ -141,7 +141,7 @@ def test_a_positive_feature_alone_is_not_equal_samples():
 
 
 def test_batch_norm_makes_up_for_a_gradient_that_grows_back():
-    """30 layers at 5.2 decades train with a rate of 0.1; 50 layers at 9 decades do not with any of six."""
+    """30 layers at 5.2 decades train with a rate of 0.1. 50 layers at 9 decades do not with any of six."""
     assert judged(init="he", act="relu", norm="batch", layers=25, width=24).healthy
     assert "exploding-gradient" in rules(judged(init="he", act="relu", norm="batch", layers=50, width=24), "error")
 

@@ -151,7 +151,7 @@ def test_on_digits_the_loss_falls_clearly_at_every_layer(digits, act, options):
 
 
 def test_on_noise_too_and_whatever_its_scale():
-    """The rate is in units of the curvature: a linear network learns input of a thousand times the size as well."""
+    """The rate is in units of the curvature. So a linear network learns input of a thousand times the size as well."""
     small, large = (
         run(ProbeConfig(init="autoencoder", act="linear", layers=2, width=50, draws=1, input=f"gaussian:std={std}"))
         for std in (1, 1000)

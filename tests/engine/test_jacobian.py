@@ -53,7 +53,7 @@ def test_shallow_products_agree_with_the_svd_of_the_product(sizes):
     expected = np.linalg.svd(multiplied(*layers), compute_uv=False)
     rank = min(sizes)
     assert (values.count, values.zeros, values.lost) == (min(sizes[0], sizes[-1]), values.count - rank, 0)
-    # The plain SVD is off by eps times the largest, times a low power of the size, over each singular value.
+    # The plain SVD is off by eps times the largest over each singular value, times a low power of the size.
     assert np.all(np.abs(10**values.log10 - expected[:rank]) <= 100 * max(sizes) * EPS * expected[0])
 
 

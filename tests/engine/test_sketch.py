@@ -95,7 +95,7 @@ def test_moments_of_float32_are_those_of_float64(kind, size):
     block = FLOAT32_BLOCKS[kind](normal(size)).astype(np.float32)
     (measured,), wide = moments(block[None], [float(np.abs(block).max())]), block.astype(np.float64)
     # A run of 512 is summed in float32 by 16 lanes or more, so that no sum has more than 32 + 4 terms to round, by
-    # half a unit in the last place (2^-24) each; where the mean does not cancel, it is less than half the squares.
+    # half a unit in the last place (2^-24) each. Where the mean does not cancel, it is less than half the squares.
     rounding = 36 * 2.0**-24
     assert measured.true_mean == pytest.approx(wide.mean(), abs=rounding * np.abs(wide).mean())
     assert measured.variance == pytest.approx(wide.var(), rel=2 * rounding, abs=1e-12 * float(np.square(wide).mean()))
@@ -129,9 +129,9 @@ def test_histogram_counts_every_entry_once(values):
 def test_percentiles_of_a_shifted_normal(dtype, scale, shift):
     """Within 5 standard errors of the order statistics, plus the resolution of a bucket.
 
-    A normal percentile has standard error sqrt(p (1 - p) / n) / pdf; both sides use the same sample, so only the
-    bucket's width matters: interpolating the density inside a bucket of width w errs by at most w^2 |pdf'| / (8 pdf).
-    Widths are at most 2^-5 of a value, so at most 5/32 + 4/32 of a standard deviation at 5 and a centre 4 away.
+    A normal percentile has standard error sqrt(p (1 - p) / n) / pdf. Both sides use the same sample, so only the
+    bucket's width matters. Interpolating the density inside a bucket of width w errs by at most w^2 |pdf'| / (8 pdf).
+    Widths are at most 2^-5 of a value. At 5, with a centre 4 away, that is at most 5/32 + 4/32 of a standard deviation.
     """
     x = (normal(200_000, "float64") * scale + shift).astype(dtype)
     sketch = sketch_of(*np.array_split(x, 7))
@@ -209,7 +209,7 @@ def test_infinities_and_nan_are_counted_and_void_the_rest():
 
 
 def test_saturated_outputs_crowd_at_the_right_place():
-    """The last bucket below 1 is 2^-8 wide, less than half a bin, so at most half a bin moves to its neighbour."""
+    """The last bucket below 1 is 2^-8 wide, less than half a bin. So at most half a bin moves to its neighbour."""
     h = np.tanh(6.7 * normal(400_000))
     counts = histogram(sketch_of(h, bits=FINE))
     exact = np.histogram(h, BINS, (h.min(), h.max()))[0]

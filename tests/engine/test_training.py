@@ -120,7 +120,7 @@ def test_a_step_is_minus_rate_times_gradient(pool):
 def test_least_squares_converges_at_the_rate_of_its_hessian(pool):
     """A frozen network under `mse` is linear in the read-out: each residual shrinks by 1 - rate lambda.
 
-    Weights of 0 in the layers and biases that do not reach the loss would not be frozen, so the read-out alone is
+    Weights of 0 in the layers would not be frozen, nor would biases that do not reach the loss. So only the read-out is
     stepped here.
     """
     net, x, labels = learner(pool, loss="mse")

@@ -43,7 +43,7 @@ def recorded(h, delta, rows, threads=2, exponent=0):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", ["normal", "dead units", "collapsed", "cancelling", "one sample", "tiny", "huge"])
 def test_moments_are_those_of_the_product(kind, dtype):
-    """An entry of either product is a sum of up to 700 rounded terms, so the error is at most 700 eps of its size."""
+    """An entry of either product is a sum of up to 700 rounded terms. So the error is at most 700 eps of its size."""
     h, delta = pair(kind, dtype)
     exact = h.astype(float).T @ delta.astype(float)
     sketch = recorded(h, delta, np.arange(0, FAN_IN, 7))

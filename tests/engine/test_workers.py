@@ -1,4 +1,4 @@
-"""Threads that share blocks: every block is done once, in order, whatever fails; no work that was put off is lost."""
+"""Threads that share blocks: every block is done once, in order, whatever fails. No work that was put off is lost."""
 
 import threading
 import time

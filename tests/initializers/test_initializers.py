@@ -243,7 +243,7 @@ def _rotations(fans: tuple[int, int], count: int) -> Array:
 
 @pytest.mark.parametrize("fans", [(6, 6), (9, 4), (4, 9)])
 def test_orthogonal_entries_have_the_haar_marginal(fans: tuple[int, int]) -> None:
-    """The square of any one entry of a Haar matrix of size n is Beta(1/2, (n-1)/2), and its sign is a fair coin."""
+    """The square of an entry of a Haar matrix of size n is Beta(1/2, (n-1)/2). Its sign is a fair coin."""
     count = 3000
     matrices = _rotations(fans, count)
     marginal = stats.beta(0.5, (max(fans) - 1) / 2).cdf

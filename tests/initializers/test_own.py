@@ -166,7 +166,7 @@ def test_no_theory_where_weights_do_not_look_independent(name, words):
 @pytest.mark.parametrize("name", ["normal", "wide", "skewed", "haar"])
 @pytest.mark.parametrize("fields", [{}, {"norm": "layer"}, {"residual": True, "block": 2}])
 def test_theory_is_that_of_the_built_in_with_this_variance(name, fields):
-    """But for the 0.5% a layer to which the variance is known, on 1% of numbers that it moves by no more."""
+    """The variance is known to 0.5% per layer, so that at most 1% of the numbers move by no more."""
     twins = {"normal": "lecun", "wide": "xavier_uniform", "haar": "orthogonal", "skewed": None}
     ours = run(ProbeConfig(init=f"owninits:{name}", **SMALL, **fields))
     if name == "skewed" and "residual" in fields:
@@ -188,7 +188,7 @@ def test_measurement_agrees_with_theory():
 
 
 def test_weights_come_from_the_seed_alone(monkeypatch):
-    """The same in any order, at any number of threads, made again or held; others for another seed, draw or layer."""
+    """The same in any order, at any number of threads, made again or held. Others for another seed, draw or layer."""
     config = ProbeConfig(init="owninits:normal", **SMALL)
     arrays, again = first_network(prepare(config)), first_network(prepare(config))
     assert all(np.array_equal(arrays[name], again[name]) for name in arrays)

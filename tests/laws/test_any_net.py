@@ -1,4 +1,4 @@
-"""Nets put together at random: each is reported or refused in one line, without a warning, and JSON has no NaN."""
+"""Nets put together at random. Each is reported or refused in one line, without a warning, and JSON has no NaN."""
 
 import json
 

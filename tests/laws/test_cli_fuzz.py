@@ -1,4 +1,4 @@
-"""Any command line and any file ends with 0, 1, 2 or 3, in words: never with a traceback, and never not at all."""
+"""Any command line and any file ends, in words, with 0, 1, 2 or 3. None ends with a traceback or runs for ever."""
 
 from __future__ import annotations
 

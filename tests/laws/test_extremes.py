@@ -1,4 +1,4 @@
-"""Legal input of any size: numbers with an honest status, or one line that says what is refused; never a bug.
+"""Legal input of any size: numbers with an honest status, or one line that says what is refused. Never a bug.
 
 Over whole registries: every activation, initializer and input, each parameter at the ends of the float range.
 """

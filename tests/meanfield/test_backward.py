@@ -88,7 +88,8 @@ def test_bias_below_three_percent(name, layers):
     ],
 )
 def test_weight_gradients_where_all_units_share_most_of_theirs(act, init):
-    """Their variance is about a mean over all weights, which is most of the mean square: 5 standard errors and 15%.
+    """Their variance is about a mean over all weights, which is most of the mean square. So 5 standard errors and 15%
+    are allowed.
 
     Without it dL/dW was a factor of 20 below its prediction.
     """

@@ -23,7 +23,7 @@ from initprobe.probe.run import measured, run
 
 @pytest.mark.parametrize("name", ["tanh", "hardtanh", "relu"])
 def test_uniform_biases_are_averaged_over(name):
-    """Against 2000 x 4000 points of z itself; 16 nodes on either side of a kink leave 1e-4 of the second moments."""
+    """Against 2000 x 4000 points of z itself. 16 nodes on either side of a kink leave 1e-4 of the second moments."""
     act, nodes = ACTIVATIONS[name], bias_nodes(SHAPES["uniform"], math.sqrt(3))
     theory = predict(act, [Layer(100, 100, 0.01, bias_variance=3, bias_nodes=nodes)], InputMoments.noise(), 1)[0]
     places = (np.arange(2000) + 0.5) / 2000

@@ -30,8 +30,8 @@ def spreads_of(name, layers, inputs, batch):
 
 @pytest.mark.parametrize("name, per_layer", [("linear", 2), ("relu", 5)])
 def test_product_law_of_one_input(name, per_layer):
-    """`E[M^2]/E[M]^2 = prod (1 + 5/n)` for ReLU with He and one input, 2 in place of 5 for linear: to first order
-    the variance of log M is the sum of 5/n. z of layer L has passed L - 1 of them, and its own 2/n.
+    """`E[M^2]/E[M]^2 = prod (1 + 5/n)` for ReLU with He and one input, 2 in place of 5 for linear. To first order the
+    variance of log M is the sum of 5/n. z of layer L has passed L - 1 of them, and its own 2/n.
     """
     width, depth = 400, 12
     layers = square_net(2.0 if name == "relu" else 1.0, width, depth)
@@ -175,7 +175,7 @@ def check(name, layers, batch, draws):
     """SDs and mean logs against theory, within 5 standard errors and what first order leaves out.
 
     A sample SD has relative error `1/sqrt(2 draws)`, a mean has `sd/sqrt(draws)`. Beyond first order stands
-    depth/width: of the SD itself, and of the mean where bias is derived; for gradients it is that large itself.
+    depth/width: of the SD itself, and of the mean where bias is derived. For gradients it is that large itself.
     """
     x = np.random.default_rng(20).standard_normal((batch, layers[0].n_in))
     logs, own = logs_of(name, layers, x, draws), spreads_of(name, layers, InputMoments.measure(x), batch)
@@ -195,7 +195,10 @@ def test_against_random_networks(name, layers, batch):
 
 
 def test_bias_under_orthogonal_weights():
-    """They leave so little to chance that the bias shows: 15 of its standard errors, and theory meets it within 5."""
+    """They leave so little to chance that the bias shows.
+
+    It is 15 of its standard errors, and theory meets it within 5.
+    """
     width, depth, draws = 100, 8, 60
     layers = square_net(1.5, width, depth, orthogonal=True)
     x = np.random.default_rng(20).standard_normal((50, width))
@@ -256,7 +259,7 @@ def test_very_sparse_weights_are_not_covered():
 
 
 def test_sparse_weights_by_measurement():
-    """z is a deviate of SD 1 at each layer, and 1 more is left to the second order; normal weights' theory gives 8."""
+    """z is a deviate of SD 1 at each layer, and 1 more is left to the second order. Normal weights' theory gives 8."""
     config = ProbeConfig(init="sparse:std=0.14", act="tanh", layers=3, width=500, batch=500, draws=8)
     assert max(abs(layer.theory.z) for layer in measured(config, threads=1).layers) < 5 + 1
 

@@ -128,7 +128,10 @@ def test_he_keeps_any_length():
 
 
 def test_unstable_lengths_are_left_both_ways():
-    """GELU's length map at 1.533 keeps q = 1 but is unstable there: a little less and q vanishes, more and it grows."""
+    """GELU's length map at 1.533 keeps q = 1 but is unstable there.
+
+    With a little less q vanishes, with more it grows.
+    """
     assert fixed_point(GELU, 1.50).settling == "vanishes"
     assert fixed_point(GELU, 1.56).settling == "diverges"
 

@@ -57,8 +57,8 @@ def test_its_moments_and_zeros_are_those_of_the_jacobian(act, depth, sigma_w, or
     density, moments = law(act, depth, sigma_w, orthogonal, sigma_b, q=0.46)
     shares, square = np.diff(density.below), 10 ** (density.log10_s[1:] + density.log10_s[:-1])
     mean, second = float(shares @ square), float(shares @ square**2)
-    # The root is read at an angle of 0.025 in log s^2 above the axis, and places are 0.05 apart in log s^2. Both blur
-    # moments to second order, by a few times 0.025^2 = 0.0006: measured 0.0015 at most, and 0.0053 for the spread.
+    # The root is read at an angle of 0.025 in log s^2 above the axis. Places are 0.05 apart in log s^2. Both blur
+    # moments to second order, by a few times 0.025^2 = 0.0006. Measured were 0.0015 at most, and 0.0053 for the spread.
     assert mean == pytest.approx(10**moments.mean_log10, rel=0.003)
     assert second / mean**2 - 1 == pytest.approx(moments.spread, rel=0.008)
     zeros = {"relu": 0.5}.get(act, 0.0)
@@ -68,7 +68,7 @@ def test_its_moments_and_zeros_are_those_of_the_jacobian(act, depth, sigma_w, or
 
 
 def test_orthogonal_weights_keep_the_directions_that_no_layer_cuts():
-    """Two projections onto shares p and r of the units meet in a share of p + r - 1 of the directions."""
+    """Two projections onto shares p and r of the units meet in a share p + r - 1 of directions."""
     density, _ = law("hard_tanh", 2, 1.0, True, q=0.25)
     passed = [2 * 0.5 * (1 + math.erf(1 / math.sqrt(2 * q))) - 1 for q in _two_lengths()]
     largest = np.flatnonzero(density.below > 1 - 1e-6)[0]

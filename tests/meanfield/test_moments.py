@@ -186,7 +186,7 @@ def test_growth_is_the_derivative_of_the_square(act):
 def test_table_agrees_with_quadrature(act):
     q = np.exp(np.random.default_rng(1).uniform(math.log(1e-6), math.log(1e5), 40))
     direct, read = moments(act, q), lookup(act, q)
-    # What may cancel is measured against the size of its parts: the growth of sin at large q is e^(-2q) out of sqrt(q).
+    # What may cancel is measured against the size of its parts. The growth of sin at large q is e^(-2q) out of sqrt(q).
     square, slopes = direct.square, direct.slope_square
     sizes = {"mean": np.sqrt(square), "slope": np.sqrt(slopes), "growth": np.sqrt(q * square * slopes)}
     for f in fields(Moments):
@@ -264,7 +264,7 @@ def test_a_new_record_needs_nothing_else():
     )
     want = moments(ACTIVATIONS["relu"], 2.0, -0.4)
     assert float(moments(shifted, 2.0).square) == near(float(want.square), 0)
-    # A kink that its record does not declare is found by halving panels 12 times: the error is that width squared.
+    # A kink that its record does not declare is found by halving panels 12 times. The error is that width squared.
     undeclared = moments(replace(shifted, kinks=()), 2.0)
     assert float(undeclared.square) == pytest.approx(float(want.square), abs=2.0**-24)
 

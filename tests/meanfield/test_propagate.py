@@ -181,7 +181,7 @@ def test_zero_weights():
 
 
 def test_long_nets_read_a_table():
-    """A hundred layers near a fixed point evaluate the activation on the pair grid once a layer, and a few tables."""
+    """A hundred layers near a fixed point evaluate the activation on the pair grid once per layer, and a few tables."""
     calls = []
     plain = ACTIVATIONS["tanh"]
 

@@ -52,7 +52,10 @@ def test_the_bound_decides_where_the_signal_grows():
 
 
 def test_a_branch_behind_a_layer_norm_adds_no_radial_part():
-    """Its gradient is across its input, so what is along h is kept by the skip alone: 1/n of it stays of order 1/n."""
+    """Its gradient is across its input, so what is along h is kept by the skip alone.
+
+    So 1/n of it stays of order 1/n.
+    """
     wide, narrow = (theory("relu", n, 20, 2.0, 1.0, norm=NORMS["layer"])[0] for n in (10**9, 50))
     assert narrow.output_gradient_variance == pytest.approx(wide.output_gradient_variance, rel=2 * 20 / 50)
 

@@ -26,7 +26,7 @@ def predicted(config, sizes):
 
 
 def drawn_log10s(config, sizes):
-    """log10 of the mean square of h of the last layer, for one input of mean square 1 in each of many networks."""
+    """log10 of the mean square of the last h, for an input of mean square 1 in many networks."""
     logs = []
     for seed in range(NETWORKS):
         rng = np.random.default_rng((1, seed))

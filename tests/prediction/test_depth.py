@@ -22,7 +22,7 @@ def scaled(sigma_w, sigma_b=0.0):
     [(scaled(0.9, 0.2), 30), (scaled(1.5, 0.3), 30), (scaled(0.5), 10)],
 )
 def test_measured_and_predicted_agree(fields, layers):
-    """The slope of a line through L logs of SD s, correlated as those of one net are, has an SD of about s/L."""
+    """The slope of a line through L logs of SD s, correlated as within a net, has an SD near s/L."""
     depths = scales(layers=layers, **fields)
     spread = math.sqrt(2 * layers / 300 / 4)  # of the last log, from 2/width per layer
     gradient = depths.gradient
@@ -40,7 +40,7 @@ def test_far_from_the_edge_the_fit_is_the_limit():
 
 
 def test_inputs_become_alike_over_the_predicted_depth():
-    """What is left of 1 - c falls with the inputs' own noise, so the fit is within the finite width's few percent."""
+    """What is left of 1 - c falls with the inputs' own noise. So the fit is within the few percent of finite width."""
     correlation = scales(layers=20, **scaled(0.9, 0.2)).correlation
     assert correlation.measured == pytest.approx(correlation.predicted, rel=0.1)
     assert correlation.predicted == pytest.approx(correlation.limit, rel=0.2)

@@ -1,4 +1,4 @@
-"""The fix of a run keeps every option that was given, the weights apart, and is healthy when it is run."""
+"""The fix of a run keeps every option but the weights, and is healthy when it is run."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from command_lines import config_of
 
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.initializers.catalogue import INITIALIZERS
-from initprobe.prediction.fix_trial import Trials
+from initprobe.prediction.fix_trial import FixSearch
 from initprobe.probe.experiment import prepare
 from initprobe.probe.networks import first_network
 from initprobe.probe.run import run
@@ -89,7 +89,7 @@ def test_biases_without_a_name_are_left_out():
 
 
 def test_an_option_that_cannot_be_kept_is_dropped_last():
-    """An odd number of layers has no blocks of two, so that branches of one ReLU layer and 0 are given up."""
+    """An odd number of layers has no blocks of two, so branches of one ReLU layer and 0 are given up."""
     fixed = fix_of({"init": "he", "act": "relu", "layers": 9, "residual": True, "zero_init_last": True})
     assert not fixed.zero_init_last
     assert run(fixed).healthy
@@ -127,5 +127,5 @@ def test_no_candidate_is_tried_twice():
     tried = []
     names = ("he", "lecun:gain=1.41", "he:mode=fan_out", "xavier")
     original, *candidates = (ProbeConfig(init=init, act="relu") for init in ("normal:std=1", *names))
-    assert Trials(original, lambda config: tried.append(str(config.init))).first(candidates) is None
+    assert FixSearch(original, lambda config: tried.append(str(config.init))).first(candidates) is None
     assert tried == ["he", "xavier"]

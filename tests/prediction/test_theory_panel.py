@@ -73,7 +73,7 @@ def digits(tmp_path, monkeypatch):
 
 
 def check(scores):
-    """86% is the 0.1% quantile of the share within 2 SD where theory is exact: layers of one net are correlated."""
+    """86% is the 0.1% quantile of the share within 2 SD where theory is exact. Layers of one net are correlated."""
     every = np.array([z for zs in scores.values() for z in zs if z is not None])
     assert len(every) > 0.95 * sum(map(len, scores.values()))
     assert np.mean(np.abs(every) < 2) >= 0.86
@@ -87,7 +87,7 @@ def test_outputs_lie_where_theory_says(digits):
 
 @pytest.mark.slow
 def test_outputs_lie_there_whatever_the_seed(digits):
-    """Over seeds the z of a case has a mean of 0 to five standard errors and half a unit of bias."""
+    """Over seeds the z of a case has the mean 0 to five standard errors and half a unit."""
     runs = [distances(seed) for seed in range(1, 9)]
     for scores in runs:
         check(scores)

@@ -17,20 +17,41 @@ def collapse():
     return run(ProbeConfig(**COLLAPSE, formats="float16,bfloat16,float8_e4m3fn,float8_e5m2"))
 
 
-def test_every_tensor_is_counted_as_it_is_cast(collapse):
-    arrays = first_network(prepare(ProbeConfig(**COLLAPSE)))
-    for form, stats in zip(FORMATS.values(), collapse.formats, strict=True):
-        at = {(tensor.layer, tensor.tensor): tensor for tensor in stats.tensors}
-        assert len(at) == 6 * 8 and stats.name == form.name
-        h = arrays["x"]
-        for layer in range(1, 9):
-            z = h @ arrays[f"W{layer}"] + arrays.get(f"b{layer}", 0)
-            h = np.tanh(z)
-            for name, values in (("weight", arrays[f"W{layer}"]), ("preactivation", z), ("output", h)):
-                cast = values.astype(form.dtype).astype(float)
-                # z and h are computed again here, so an entry next to a limit may fall on its other side.
-                near = 0 if name == "weight" else 3 / values.size
-                assert at[layer, name].zero == pytest.approx(np.mean((cast == 0) & (values != 0)), abs=near)
+# Entries of all sizes: each layer multiplies them by 60,000 or divides them by 220, to beyond the limits of bfloat16.
+SIZES = {"act": "linear", "layers": 18, "width": 20, "batch": 20, "draws": 1, "dtype": "float64"}
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast", "ignore:invalid value encountered in cast")
+def test_every_tensor_is_counted_as_it_is_cast():
+    """Shares that become 0, become subnormal or leave the range; each is seen between 0 and 1 in every format."""
+    is_partial = {form.name: np.zeros(3, bool) for form in FORMATS.values()}
+    for std in (1e-3, 1.35e4):
+        config = ProbeConfig(**SIZES, init=f"normal:std={std}", formats=tuple(FORMATS))
+        arrays, result = first_network(prepare(config)), run(config)
+        for form, stats in zip(FORMATS.values(), result.formats, strict=True):
+            at = {(tensor.layer, tensor.tensor): tensor for tensor in stats.tensors}
+            assert len(at) == 6 * 18 and stats.name == form.name
+            h = arrays["x"]
+            for layer in range(1, 19):
+                h = h @ arrays[f"W{layer}"]
+                for name, values in (("weight", arrays[f"W{layer}"]), ("preactivation", h), ("output", h)):
+                    shares, tensor = shares_of(values, form), at[layer, name]
+                    # z and h are computed again here, so an entry next to a limit may fall on its other side.
+                    near = 0 if name == "weight" else 3 / values.size
+                    assert (tensor.zero, tensor.subnormal, tensor.overflow) == pytest.approx(shares, abs=near)
+                    is_partial[form.name] |= [0 < share < 1 for share in shares]
+    assert all(each.all() for each in is_partial.values()), is_partial
+
+
+def shares_of(values, form):
+    """By a cast: shares of the entries that become 0, become subnormal, and leave the range."""
+    cast = values.astype(form.dtype).astype(float)
+    size = np.abs(cast)
+    return (
+        np.mean((cast == 0) & (values != 0)),
+        np.mean((size > 0) & (size < form.smallest_normal)),
+        np.mean(~np.isfinite(cast)),
+    )
 
 
 def test_the_first_lost_layer_is_named(collapse):

@@ -14,7 +14,7 @@ from initprobe.probe.run import measured
 
 
 def log10_variances(arrays, layers):
-    """log10 variance of dL/dh of a tanh network, layer 1 first, in float64 and units of the size of each layer."""
+    """log10 variance of dL/dh of a tanh network, layer 1 first, in float64 and units of each layer's size."""
     h, slopes = arrays["x"].astype(float), []
     for number in range(1, layers + 1):
         h = np.tanh(h @ arrays[f"W{number}"].astype(float))

@@ -1,4 +1,4 @@
-"""The estimated and the real memory of runs, each in a process of its own: never too little, never far too much."""
+"""The estimate of memory is never below what a process takes, and never far above it."""
 
 import json
 import subprocess

@@ -15,7 +15,7 @@ from initprobe.engine.threads import workers
 from initprobe.errors import ConfigError
 from initprobe.probe.experiment import prepare
 from initprobe.probe.memory import cost
-from initprobe.probe.memory_parts import _SCRATCH_BYTES
+from initprobe.probe.memory_threads import scratch_bytes
 from initprobe.probe.networks import first_network
 from initprobe.probe.run import measured
 from initprobe.studies.spectrum import measure
@@ -141,7 +141,7 @@ def test_numbers_do_not_depend_on_threads(norm, residual):
 
 
 def test_each_batch_has_its_own_statistics():
-    """Two batches of 60 are not one of 120: every unit's z has mean 0 and variance 1 in each, and so together."""
+    """Two batches of 60 are not one of 120. Every unit's z has mean 0 and variance 1 in each, and so together."""
     config = ProbeConfig(
         init="he", act="relu", layers=2, width=40, batch=60, batches=2, draws=1, norm="batch", dtype="float64"
     )
@@ -174,7 +174,7 @@ def test_branches_that_start_at_zero_hand_on_signal_and_gradient():
 @pytest.mark.parametrize("skip", [{}, {"residual": True, "branch_scale": 0.7}])
 @pytest.mark.parametrize("norm", ["none", "layer"])
 def test_jacobians_against_finite_differences(norm, skip):
-    """The mean square of all entries, end to end: central differences with a step of 1e-5 have an error of 1e-9."""
+    """The mean square of all entries, end to end. Central differences with a step of 1e-5 have an error of 1e-9."""
     config = ProbeConfig(init="he", act="gelu", layers=3, width=9, batch=2, draws=1, norm=norm, dtype="float64", **skip)
     experiment = prepare(config)
     computed = measure(experiment, 1).end_to_end[-1]
@@ -245,16 +245,15 @@ def test_what_a_result_calls_itself(initprobe):
 
 
 def test_norms_count_in_the_memory():
-    """With one thread: dL/dz and dL/dy, which do not replace z, and room to normalise in float64.
-
-    That room is four arrays, of which statistics, taken at another time, have had some already.
-    """
-    sizes = {"layers": 5, "width": 20, "batch": 30, "init": "he", "act": "relu"}
-    plain, layer, batch = (cost(ProbeConfig(norm=norm, **sizes), 1).peak_bytes for norm in ("none", *NORMS))
-    tensor, working = 4 * 30 * 20, (4 * 8 - _SCRATCH_BYTES) * 30 * 20
-    kernels = 5 * 3 * 8 * 30 * 30  # of theory of batch norm: three in float64 per layer, of 30 rows
-    for more in (layer - plain, batch - plain - kernels):
-        assert working + 2 * tensor <= more <= working + 1.2 * 3 * tensor
+    """With one thread: dL/dz and dL/dy, which do not replace z, a copy by columns, and room to normalise in float64."""
+    given = {"layers": 20, "width": 100, "batch": 20_000, "init": "he", "act": "relu"}
+    configs = {name: ProbeConfig(norm=name, **given) for name in ("none", *NORMS)}
+    costs = {name: cost(config, 1).peak_bytes for name, config in configs.items()}
+    rooms = {name: scratch_bytes(config, (100,) * 21, 20_000, 1) for name, config in configs.items()}
+    tensor, kernels = 4 * 20_000 * 100, 20 * 3 * 8 * 254**2  # of theory of batch norm: of 254 evenly spaced rows
+    for name, copies in (("layer", 2), ("batch", 3)):
+        more = costs[name] - costs["none"] - (rooms[name] - rooms["none"]) - (name == "batch") * kernels
+        assert copies * tensor <= more <= 1.2 * copies * tensor
 
 
 def test_a_sweep_takes_them_as_fields(tmp_path, initprobe):

@@ -20,7 +20,7 @@ def small(**changes):
     return ProbeConfig(**(settings | changes))
 
 
-# CS231n 2017, lecture 6: input 1000 x 500 N(0,1), ten layers of 500, no bias; std over all units and samples, one draw.
+# CS231n 2017, lecture 6: input 1000 x 500 N(0,1), ten layers of 500, no bias. Std over all units and samples, one draw.
 COLLAPSE = [0.213081, 0.047551, 0.010630, 0.002378, 0.000532, 0.000119, 0.000026, 0.000006, 0.000001, 0.000000]
 STABLE = [0.825232, 0.827835, 0.813855, 0.826902, 0.834092, 0.860035, 0.870610, 0.889348, 0.845357, 0.844523]
 

@@ -1,4 +1,4 @@
-"""A run that cannot fit is refused at once; the error names what it needs and the option that lowers it."""
+"""A run that cannot fit is refused at once. The error names what it needs and the option that lowers it."""
 
 import re
 import time

@@ -1,14 +1,16 @@
 """The pages of `--report` in a browser: clicks, keys, sorting, hover; no error and no request."""
 
+import math
 import shutil
 
 import pytest
 
-from initprobe import ProbeConfig, run
+from initprobe import ProbeConfig, run, width
 from initprobe.reports.html_diff import BothSides, Side, diff_page
 from initprobe.reports.html_page import meaning
 from initprobe.reports.html_run import run_page
 from initprobe.reports.html_runs import card, runs_page
+from initprobe.reports.html_width import width_page
 from initprobe.reports.log_axis import log_ticks
 from initprobe.results.digest import digest
 
@@ -100,6 +102,16 @@ def test_ticks_of_a_log_axis_are_those_of_the_figures(opened, results):
     page = opened(run_page(results[0], "initprobe run"))
     for low, high in ((-20.3, 20.1), (-1.2, 1.1), (0.1, 0.9), (0.31, 0.43), (2.01, 2.05), (-3.44, -3.41)):
         assert page.evaluate("ends => logTicks(...ends)", [low, high]) == pytest.approx(log_ticks(low, high))
+
+
+def test_the_widths_are_the_ticks_of_a_log_axis(opened, results):
+    settings = {"widths": (16, 24, 64), "seeds": 1, "steps": 1, "try_fixes": False, "threads": 1}
+    check = width(ProbeConfig(init="he", act="relu", layers=2), **settings)
+    page = opened(width_page(check, "initprobe width", results[0].environment))
+    axis = "document.querySelector('[data-chart=output-0]').plot"
+    assert page.evaluate(f"{axis}.axes[0]._values") == ["16", "24", "64"]
+    low, middle, high = (page.evaluate(f"{axis}.valToPos({place}, 'x')") for place in settings["widths"])
+    assert (middle - low) / (high - low) == pytest.approx(math.log(24 / 16) / math.log(64 / 16), rel=0.02)
 
 
 def test_a_table_is_sorted_by_numbers(opened, results):

@@ -391,7 +391,7 @@ def test_histograms_of_every_value_of_the_axis(entries, read):
             assert curve.shares.sum() + curve.outside == pytest.approx(1)
     he = {panel.title: panel.curves[0] for panel in plot.panels}
     half = plot.edges[:-1] < 0
-    # Half of the outputs lie below 0, which is amid a bin; five standard deviations of the signs of 60 units.
+    # Half of the outputs lie below 0, which is amid a bin. Five standard deviations of the signs of 60 units.
     below = he["tanh"].shares[half]
     assert below.sum() - below[-1] / 2 == pytest.approx(0.5, abs=5 * 0.5 / math.sqrt(60))
     assert he["relu"].shares[plot.edges[1:] < 0].sum() == 0

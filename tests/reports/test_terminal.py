@@ -36,7 +36,7 @@ def results():
 
 @pytest.fixture
 def lines(monkeypatch):
-    """A function that prints a result to a terminal of a given height, or to a pipe, and returns the lines."""
+    """A function that prints a result to a terminal of some height, or a pipe, and returns the lines."""
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setenv("COLUMNS", "80")
 

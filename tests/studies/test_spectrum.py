@@ -160,7 +160,7 @@ def drift(result):
 @pytest.mark.parametrize("part", ["layers", "end_to_end"])
 def test_theory_holds_within_chance_and_the_corrections_of_finite_width(number, part):
     results = seeds_of(number)
-    # A ratio X/Y^2 whose scale has a relative variance v is off by no more than 3 v, a mean by no more than v.
+    # A ratio X/Y^2 whose scale has a relative variance v is off by at most 3 v, a mean by at most v.
     v = drift(results[0])
     for rows in zip(*(getattr(result, part) for result in results), strict=True):
         theory = np.mean([[10**row.theory.mean_square_log10, row.theory.spread] for row in rows], axis=0)
@@ -184,7 +184,7 @@ def test_gaussian_weights_spread_by_one_a_layer_more_than_orthogonal_ones():
 
 
 def test_orthogonal_tanh_near_criticality_is_isometric_and_gaussian_is_not():
-    # q <= 0.01: slopes are at least 1 - tanh(0.4)^2 = 0.86 for 4 SD of z, 0.99 on average; 10 layers keep 0.9.
+    # q <= 0.01: slopes are at least 1 - tanh(0.4)^2 = 0.86 for 4 SD of z, 0.99 on average. 10 layers keep 0.9.
     shared = {"layers": 10, "width": 100, "input": "gaussian:std=0.1"}
     orthogonal, gaussian = spectrum("orthogonal", "tanh", **shared), spectrum("lecun", "tanh", **shared)
     assert orthogonal.isometric is True and orthogonal.end_to_end[-1].isometric_fraction > 0.95

@@ -2,6 +2,7 @@
 
 import json
 import math
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from matplotlib.text import Text
 import initprobe
 from initprobe import ProbeConfig
 from initprobe.diagnosis.width_sizes import LayerSizes, NetworkSizes, fitted
-from initprobe.diagnosis.width_verdict import findings_of, transfers
+from initprobe.diagnosis.width_verdict import WIDTH_RULES, findings_of, transfers
 from initprobe.engine.optimizers import Optimizer
 from initprobe.errors import ConfigError, MemoryLimitError
 from initprobe.prediction.width_scaling import judged
@@ -127,6 +128,7 @@ def test_each_rule_judges_its_slope(slopes, rules):
     widths = (32, 64, 128)
     result = judged(widths, [[network(width, **slopes)] * 2 for width in widths], "adam")
     assert [finding.rule for finding in result.findings] == rules
+    assert set(rules) <= set(WIDTH_RULES)
     assert result.transfers is (len(rules) == 1)
 
 
@@ -180,6 +182,7 @@ def test_the_files_are_written(initprobe, tmp_path):
     assert outcome.code == 0 and outcome.out.startswith("transfers")
     assert json.loads((tmp_path / "w.json").read_text())["widths"] == [32, 64, 128]
     page = (tmp_path / "w.html").read_text()
+    assert "widths 32, 64, 128;" in page and '"x_log":true' in page
     assert "Slopes of log rms against log width" in page and f"numpy {np.__version__}" in page
     assert "change of h, step 3" in (tmp_path / "w.svg").read_text()
 
@@ -211,6 +214,32 @@ def test_where_all_is_zero_the_figure_says_so():
 def test_fail_on_gives_exit_code_1(initprobe):
     assert initprobe(*SMALL, "--no-try-fixes", "-q", "--fail-on", "error").code == 1
     assert initprobe(*SMALL, "--mup", "-q", "--fail-on", "warning").code == 0
+
+
+def test_ci_gets_a_case_per_rule_and_an_alert_per_layer(initprobe, tmp_path):
+    junit, sarif = tmp_path / "j.xml", tmp_path / "s.json"
+    reports = ("--fail-on", "error", "--junit", str(junit), "--sarif", str(sarif))
+    assert initprobe(*SMALL, "--no-try-fixes", "-q", *reports).code == 1
+    suite = ElementTree.parse(junit).getroot()[0]
+    failed = {case.get("name") for case in suite.iter("testcase") if case.find("failure") is not None}
+    assert len(list(suite.iter("testcase"))) == len(WIDTH_RULES) and "update-grows" in failed
+    (scan,) = json.loads(sarif.read_text())["runs"]
+    errors = {alert["ruleId"] for alert in scan["results"] if alert["level"] == "error"}
+    assert errors == failed and all(rule["shortDescription"] for rule in scan["tool"]["driver"]["rules"])
+    assert all(alert["locations"][0]["logicalLocations"] for alert in scan["results"] if alert["level"] == "error")
+    assert "--fail-on" in initprobe(*SMALL, "--junit", str(junit)).err
+
+
+def test_show_prints_and_draws_it_again(initprobe, tmp_path):
+    path = tmp_path / "width.json"
+    first = initprobe(*SMALL, "--no-try-fixes", "--seeds", "1", "--export-json", str(path))
+    again = initprobe("show", str(path), "-o", str(tmp_path), "--format", "svg")
+    assert again.code == 0 and again.out.split("\n\n")[-1].strip() in first.out
+    assert (tmp_path / "width.svg").read_text().startswith("<?xml")
+    refused = initprobe("show", str(path), "--export-csv", "-")
+    assert refused.code == 2 and "this file is from `initprobe width`" in refused.err
+    path.write_text('{"widths": [1], "transfers": true}')
+    assert "not a result of initprobe" in initprobe("show", str(path)).err
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Do measured variances lie where theory says? `python tests/support/calibration.py` redraws the README's figure.
 
-Experiments are drawn at random: every activation, several initializers, with and without biases, noise and digits,
-5 to 30 layers of 50 to 500 units. Networks are made here with plain NumPy. z is the distance of one network's log
-variance from its prediction, in standard deviations.
+Experiments are drawn at random. They have every activation, several initializers, with and without biases, noise and
+digits. They have 5 to 30 layers of 50 to 500 units. Networks are made here with plain NumPy. z is the distance of one
+network's log variance from its prediction, in standard deviations.
 """
 
 import itertools

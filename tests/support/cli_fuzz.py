@@ -41,7 +41,7 @@ MONSTROUS_TEXTS = (
     *(":smile:", "z" * 300, "x" * 100_000, "a:" * 500, "0," * 3000, "(" * 90, "\xe9" * 100, "[" * 1000, "{a: " * 30),
     *("*a", "&a [*a]"),
 )
-# What gets further than the parser, by the name of an option or an argument; a new option needs no entry here.
+# What gets further than the parser, by the name of an option or an argument. A new option needs no entry here.
 SENSIBLE = {
     "init": "he xavier normal:std=0.1 torch_linear orthogonal lsuv autoencoder critical sparse:density=0.5 zeros",
     "bias_init": "zeros normal:std=0.1 constant:value=1e300",

@@ -1,9 +1,9 @@
 """Another processor's products, in place of one: every product of the engine is rounded otherwise.
 
 BLAS libraries sum in another order for every kernel, so that processors differ in the last bits. Here each entry of a
-product is multiplied by 1 + eps or 1 - eps of its dtype, 2^-23 in float32, picked by a seed and the numbers themselves.
-An entry that has left the range becomes infinity or NaN, which depends on the order of the sum too. Neither threads nor
-the order of calls matter.
+product is multiplied by 1 + eps or 1 - eps of its dtype, 2^-23 in float32. A seed and the numbers themselves pick the
+sign. An entry that has left the range becomes infinity or NaN, which depends on the order of the sum too. Neither
+threads nor the order of calls matter.
 """
 
 from __future__ import annotations

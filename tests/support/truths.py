@@ -1,7 +1,7 @@
 """Operations with known moments: in closed form, to hold simulations and the rules of theory to.
 
-Each truth says what an operation makes of normal entries: the mean square of its output, and the mean square of the
-gradient with respect to its input where that of its output is independent N(0, 1).
+Each truth says what an operation makes of normal entries. It gives the mean square of the output, and that of the
+gradient with respect to the input. There the gradient of the output is independent N(0, 1).
 """
 
 from __future__ import annotations

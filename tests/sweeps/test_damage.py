@@ -1,4 +1,4 @@
-"""A store that is damaged at some runs: they are named, the others are shown, and a sweep does them again."""
+"""Damaged runs of a store are named, the others are shown, and a sweep does them again."""
 
 import json
 import sqlite3
@@ -165,7 +165,7 @@ def test_a_sweep_does_damaged_runs_again(store, initprobe, tmp_path, payloads):
     (tmp_path / "mine.yaml").write_text(FILE)
     out = initprobe("check", "mine.yaml", "--no-figures", "--export-csv", "a.csv")
     assert out.code == 0, out.err
-    # A row without a key cannot be known for a run of this sweep, but is of no use to any other.
+    # A row without a key cannot be recognised as a run of this sweep, and is useless to others.
     assert out.err.count("it is run again") + out.err.count("row 2: its key is no key; dropped") == 1
     assert initprobe("results", store).code == 0
     assert "mine: 3 runs, 2 of them done" in out.err

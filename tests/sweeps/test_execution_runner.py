@@ -26,7 +26,7 @@ from initprobe.sweeps.store import open_store, read_store
 SUPPORT = Path(__file__).parents[1] / "support"
 
 RUNS = 12
-# A sweep in a process of its own, of as many runs as asked for, in a session of its own.
+# A sweep of as many runs as asked for, in a process and a session of its own.
 SWEEP = """
 import json, sys
 from pathlib import Path
@@ -170,7 +170,7 @@ STEADY = {"layers": 8, "width": 150, "batch": 300, "draws": 8}
 
 
 def killed_while_it_works(path, sweeping, rng, jobs=1):
-    """Start, wait until a run is done and the next is being worked on, kill -9; whether that left a run in hand."""
+    """Start, wait until a run is done and the next is being worked on, kill -9. Whether that left a run in hand."""
     process = sweeping(path, RUNS, jobs, **STEADY)
     until(process, "done")
     time.sleep(rng.uniform(0, 0.05))

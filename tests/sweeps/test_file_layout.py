@@ -1,4 +1,4 @@
-"""A fault in a sweep's file is one line with its place, and the JSON Schema says what the loader says."""
+"""A fault in a sweep's file is one line with its place, and the JSON Schema agrees with the loader."""
 
 from __future__ import annotations
 

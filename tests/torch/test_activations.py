@@ -8,6 +8,7 @@ from initprobe.activations.catalogue import ACTIVATIONS
 torch = pytest.importorskip("torch")
 
 from initprobe.torch.module_kinds import activation_of  # noqa: E402
+from initprobe.torch.theory.rules import RULES  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,7 @@ def test_it_is_the_function_of_that_name_with_its_arguments(record):
     expected = getattr(torch.nn.functional, record.name)(torch.tensor(z), **given)
     for activation in (named, placed):
         np.testing.assert_allclose(activation.value(z), expected.numpy(), atol=1e-12)
-    assert set(record.pytorch.values()) <= set(record.params)
+    assert set(record.pytorch.values()) <= set(record.params) and record.name in RULES
 
 
 def test_other_functions_have_none():

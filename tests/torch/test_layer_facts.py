@@ -189,7 +189,7 @@ class Transposed(nn.Module):
 
 
 class Interleaved(nn.Module):
-    """The parts of each head side by side, as in GPT-NeoX: thirds of the weight are no queries, keys and values."""
+    """The parts of each head lie side by side, as in GPT-NeoX. Thirds of the weight are no queries, keys and values."""
 
     def __init__(self, width=24, heads=3):
         super().__init__()

@@ -503,7 +503,7 @@ def test_another_order_in_another_draw_is_refused():
 
 
 def test_zeros_on_purpose_are_no_fault():
-    """The last layer of a branch, or of the net, may start at 0; a net whose middle is 0 is dead."""
+    """The last layer of a branch, or of the net, may start at 0. A net whose middle is 0 is dead."""
     model = seeded(ResNet)
     for block in model.blocks:
         nn.init.zeros_(block.bn2.weight)

@@ -1,4 +1,4 @@
-"""Twenty further nets that are faulty by their weights, with kinds of layers that the panel of forty has few of."""
+"""Twenty further nets with faulty weights, with kinds of layers that are rare in the panel of forty."""
 
 from __future__ import annotations
 

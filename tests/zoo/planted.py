@@ -1,4 +1,4 @@
-"""Healthy nets with one planted bug: its layer, its cause, the rules that may name it, and whether the fix heals."""
+"""Healthy nets with one planted bug: its layer and cause, rules that may name it, and whether the fix heals."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def test_planted_bugs_say_what_they_say_on_the_cpu(bug):
     assert [(finding.rule, finding.module, finding.severity) for finding in there.diagnosis] == [
         (finding.rule, finding.module, finding.severity) for finding in here.diagnosis
     ]
-    # A line that draws again is tried with one draw, of each device its own: the most severe finding heals with any.
+    # A line that draws again is tried with one draw, of each device its own. The most severe finding heals with any.
     assert bool(there.diagnosis[0].fix) == bool(here.diagnosis[0].fix)
 
 

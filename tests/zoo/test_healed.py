@@ -29,7 +29,7 @@ def probed(model, x, loss):
 
 
 def healed(make, seed=0):
-    """Whether the net was faulty, is healed by the file in another draw, and was left bit for bit by the search."""
+    """Whether the net was faulty, is healed by the file in another draw, and was not changed by the search."""
     torch.manual_seed(seed)
     model, x, *losses = make()
     loss = losses[0] if losses else None

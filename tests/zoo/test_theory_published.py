@@ -1,21 +1,18 @@
-"""The README publishes what `theory_run.py` wrote, and no other figures."""
-
-from pathlib import Path
+"""The page about PyTorch models publishes what `theory_run.py` wrote, and no other figures."""
 
 import pytest
+from documents import FLOWING, PAGES
 from theory_published import ISOLATED, LEAST_WITHIN, MOST_LOG, MOST_UNPREDICTED, read, sentences, table
-
-README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def test_the_table_is_that_of_the_run():
     published = read()
-    assert table(published["networks"], published["anyinit"]) in README
+    assert table(published["networks"], published["anyinit"]) in PAGES["models.md"]
 
 
 @pytest.mark.parametrize("sentence", sentences(read()))
 def test_the_sentences_are_those_of_the_run(sentence):
-    assert sentence in " ".join(README.split())
+    assert sentence in FLOWING
 
 
 @pytest.mark.parametrize("row", read()["networks"], ids=lambda row: row["network"])

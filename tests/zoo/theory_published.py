@@ -14,7 +14,7 @@ from typing import Any
 # Goals: of the median layer's |log|, of layers without prediction, and of single draws within 3 SD.
 MOST_LOG, MOST_UNPREDICTED, LEAST_WITHIN = 0.1, 0.05, 0.95
 # Networks that isolate one kind of layer. On 30 layers the mean of 20 draws has itself an SD of about 0.1 in the log,
-# by the spread that is stated at the median layer; three of them are allowed.
+# by the spread that is stated at the median layer. Three of them are allowed.
 ISOLATED = {"SiLU x30": 0.3, "ReLU x30": 0.3, "transposed convolutions": MOST_LOG}
 PATH = Path(__file__).parents[2] / ".github" / "model_theory.json"
 

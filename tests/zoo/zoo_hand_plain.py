@@ -152,7 +152,7 @@ class Operator(nn.Module):
 
 
 class Coupling(nn.Module):
-    """Affine couplings of a flow (Dinh et al. 2017); the last layer starts at 0, so the flow is the identity."""
+    """Affine couplings of a flow (Dinh et al. 2017). The last layer starts at 0, so the flow is the identity."""
 
     def __init__(self, flows: int = 4) -> None:
         super().__init__()

@@ -1,6 +1,7 @@
 """What the verdict says of each network of the zoo: `python tests/zoo/zoo_run.py [--only WORD,...] [--part 1/4]`.
 
-A network is probed in a process of its own, forked from one that holds the libraries, so that its memory is its own.
+A network is probed in a process of its own, so that its memory is its own. It is forked from a process that holds the
+libraries.
 """
 
 from __future__ import annotations
@@ -203,7 +204,7 @@ def versions() -> dict[str, str]:
 
 
 def import_all(package: str) -> None:
-    """Every module below a package, and what the probe imports late: a child must not count their memory as its own."""
+    """Every module below a package, and what the probe imports late. A child must not count their memory as its own."""
     for module in iter_modules(import_module(package).__path__, f"{package}."):
         import_module(module.name)
 

@@ -121,7 +121,7 @@ def _own(spec: Spec) -> list[tuple[str, Any]]:
 
 
 def _numbers(name: str, has_meaning: bool) -> list[Section]:
-    """The meaning of a name of JSON, or of its last part; the last part alone only counts without another meaning."""
+    """The meaning of a name of JSON, else that of its last part, if that has no other meaning."""
     from initprobe.reports.json_names import json_names, short_names, spectrum_names
 
     names, ending = {**spectrum_names(), **json_names()}, short_names().get(name, [])

@@ -1,14 +1,18 @@
 """Print a saved result again and redraw its figures.
 
+The JSON of `initprobe width --export-json` is printed and drawn, too.
+
 \b
 Examples:
   initprobe show initprobe-out/xavier-tanh-10x500
   initprobe show result.json -o figures --format svg,pdf
   initprobe show result.json --quiet
+  initprobe show width.json
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +24,11 @@ from initprobe.cli.parameters import argument, command_of, option
 from initprobe.data.files import RESULT_FILE, STORE_FILE
 
 if TYPE_CHECKING:
+    from initprobe.results.coordinate_check import CoordinateCheck
     from initprobe.results.run import ProbeResult
+
+# Keys that only the JSON of a coordinate check has.
+_WIDTH_KEYS = {"widths", "transfers"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,36 +48,78 @@ class ShowOptions:
 def command(options: ShowOptions) -> None:
     from initprobe.cli import outputs
     from initprobe.cli.html_report import run_command, typed, write_run_report
-    from initprobe.cli.run_output import print_verdict_alone, report, text_stream
+    from initprobe.cli.run_output import print_written, report, text_stream
     from initprobe.reports.csv import to_csv
+    from initprobe.reports.figures.drawer import pictures
+    from initprobe.results.run import ProbeResult
 
     formats = outputs.parse_formats(options.formats)
     directory = Path(options.out) if options.out else None
     outputs.check_exports([options.export_csv, options.report], directory)
     result = _read(Path(options.file))
-    written = outputs.save_result(result, directory, formats) if directory else []
+    if not isinstance(result, ProbeResult):
+        _show_width(result, options, formats)
+        return
+    written = outputs.save_result(result, directory, pictures(result, formats)) if directory else []
     if options.export_csv:
         outputs.write_text(options.export_csv, to_csv(result))
     write_run_report(options.report, result, run_command(result.config) or typed())
     stream = text_stream(options.export_csv, options.report)
+    report(result, stream, quiet=options.quiet, verbose=options.verbose)
+    if not options.quiet:
+        print_written(written, stream)
+
+
+def _show_width(check: CoordinateCheck, options: ShowOptions, formats: Sequence[str]) -> None:
+    """Print and draw a coordinate check.
+
+    Raises:
+        ConfigError: a table of layers or a page, which `initprobe width` alone can write.
+    """
+    from initprobe.cli import outputs
+    from initprobe.cli.run_output import text_stream
+    from initprobe.errors import ConfigError
+    from initprobe.reports.console import console
+    from initprobe.reports.width_table import print_width, print_width_verdict
+
+    for name, target in (("--export-csv", options.export_csv), ("--report", options.report)):
+        if target:
+            raise ConfigError("is for the result of one network; this file is from `initprobe width`", field=name)
+    for fmt in formats if options.out else ():
+        outputs.write_figure(str(Path(options.out or "") / f"width.{fmt}"), fmt, check.figure())
+    to = console(text_stream())
     if options.quiet:
-        print_verdict_alone(result, stream)
+        print_width_verdict(check, to)
     else:
-        report(result, written, options.verbose, stream)
+        print_width(check, to, options.verbose)
 
 
-def _read(path: Path) -> ProbeResult:
-    """The result in a file, or in the result.json of a directory.
+def _read(path: Path) -> ProbeResult | CoordinateCheck:
+    """The result in a file, or in the result.json of a directory; or a coordinate check.
 
     Raises:
         InputError: there is none, or it is no result.
     """
     from initprobe.data.files import is_directory, is_file, read_json
     from initprobe.errors import InputError
+    from initprobe.results.coordinate_check import CoordinateCheck
     from initprobe.results.run import ProbeResult
 
     if is_directory(path):
         if not is_file(path / RESULT_FILE) and is_file(path / STORE_FILE):
             raise InputError(f"holds the {STORE_FILE} of a sweep; `initprobe results` shows it", file=path)
         path = path / RESULT_FILE
-    return ProbeResult.from_json(read_json(path), str(path))
+    text = read_json(path)
+    kind = CoordinateCheck if _keys(text) >= _WIDTH_KEYS else ProbeResult
+    return kind.from_json(text, str(path))
+
+
+def _keys(text: str | bytes) -> set[str]:
+    """The keys of a JSON object; none of other text, whose fault is found later."""
+    import json
+
+    try:
+        held = json.loads(text)
+    except (ValueError, RecursionError):
+        return set()
+    return set(held) if isinstance(held, dict) else set()

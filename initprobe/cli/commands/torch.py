@@ -48,10 +48,17 @@ from initprobe.cli.contract_check import (
 from initprobe.cli.experiment_config import named_as_options
 from initprobe.cli.gate import GateOptions, VerdictOptions, check_junit, check_verdict, make_gate
 from initprobe.cli.measured_extras import formats_of, formats_option, optimizer_option
-from initprobe.cli.model_options import FixOptions, checkpoint_option, torch_seed_option
+from initprobe.cli.model_options import (
+    LOSS_METAVAR,
+    FixOptions,
+    checkpoint_option,
+    evaluation_option,
+    shapes_option,
+    torch_seed_option,
+)
 from initprobe.cli.outputs import FigureOptions
 from initprobe.cli.parameters import Choice, argument, command_of, group, option
-from initprobe.cli.run_output import ExportOptions, export, print_verdict_alone, report, text_stream
+from initprobe.cli.run_output import ExportOptions, export, print_written, report, text_stream
 
 if TYPE_CHECKING:
     from initprobe.results.run import ProbeResult
@@ -63,12 +70,7 @@ class ModelOptions:
     """The model, its input and its loss."""
 
     target: str = argument(metavar="PACKAGE.MODULE:FACTORY")
-    shapes: tuple[str, ...] = option(
-        "--input-shape",
-        multiple=True,
-        metavar="[NAME=]N,N,...[:LOW..HIGH]",
-        help="N(0,1) input of this shape, samples first: 64,784. With a range, whole numbers: 4,16:0..999. Repeatable.",
-    )
+    shapes: tuple[str, ...] = shapes_option()
     inputs: tuple[str, ...] = option(
         "--input",
         multiple=True,
@@ -78,7 +80,7 @@ class ModelOptions:
     )
     loss: str | None = option(
         "--loss",
-        metavar="cross-entropy|mse|PACKAGE.MODULE:FUNCTION",
+        metavar=LOSS_METAVAR,
         help="Start the backward pass from a loss of the output.  [default: dL/dy drawn from N(0,1)]",
     )
     labels: str | None = option(
@@ -92,9 +94,7 @@ class ModelOptions:
         help="Precision of the model and its input.  [default: that of the model]",
     )
     checkpoint: str | None = checkpoint_option()
-    evaluation: bool = option(
-        "--eval", is_flag=True, help="Measure in evaluation mode.  [default: the mode that FACTORY sets]"
-    )
+    evaluation: bool = evaluation_option("Measure in evaluation mode.  [default: the mode that FACTORY sets]")
     seed: int = torch_seed_option()
     try_fixes: bool = option(
         "--try-fixes/--no-try-fixes",
@@ -274,13 +274,13 @@ def _probe(options: TorchOptions, loaded: Loaded | None, outcome: ContractOutcom
         ready = _prepared(options, loaded)
         result = gate.applied(_measured(ready, options.threads))
         directory = options.figures.directory(lambda: options.model.slug(result.description.slug))
-        written = outputs.save_result(result, directory, formats, drawing) if directory else []
-    export(result, exports)
-    stream = text_stream(*exports.targets(), options.fix.fix, *gate_options.reports(), options.contract.written_lock)
-    if verdict.quiet:
-        print_verdict_alone(result, stream)
-    else:
-        report(result, written, verdict.verbose, stream, options.depth)
+        reports = (options.fix.fix, *gate_options.reports(), options.contract.written_lock)
+        stream = text_stream(*exports.targets(), *reports)
+        with outputs.saving(result, directory, formats, drawing) as written:
+            export(result, exports)
+            report(result, stream, quiet=verdict.quiet, verbose=verdict.verbose, depth=options.depth)
+    if not verdict.quiet:
+        print_written(written, stream)
     is_healed = _fixed(options, ready, result, stream)
     cases, alerts = (list(outcome_cases(outcome)), list(outcome_alerts(outcome))) if outcome else ((), ())
     check_verdict(result, gate, verdict.fail_on, gate_options, cases, alerts)

@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from initprobe.cli.experiment_config import config_from, named_as_options, option_name, read_widths
-from initprobe.cli.gate import SEVERITIES, Severity
+from initprobe.cli.gate import SEVERITIES, Severity, check_junit, failing_severities, junit_option, sarif_option
 from initprobe.cli.html_report import report_option, typed
-from initprobe.cli.model_options import torch_seed_option
+from initprobe.cli.model_options import LOSS_METAVAR, evaluation_option, shapes_option, torch_seed_option
 from initprobe.cli.options import LossOptions, MeasurementOptions, NetworkOptions, WeightOptions
 from initprobe.cli.parameters import Choice, argument, command_of, group, option
+from initprobe.prediction.width_defaults import DEFAULT_OPTIMIZER, DEFAULT_SEEDS, DEFAULT_STEPS, DEFAULT_WIDTHS
 
 if TYPE_CHECKING:
     from initprobe.cli.progress import Advance
@@ -43,15 +44,24 @@ class StudyOptions:
     """Widths, training and seeds."""
 
     widths: str = option(
-        "--widths", default="64,128,256,512", show_default=True, metavar="N,N,...", help="Widths; at least two."
+        "--widths",
+        default=",".join(map(str, DEFAULT_WIDTHS)),
+        show_default=True,
+        metavar="N,N,...",
+        help="Widths; at least two.",
     )
     steps: int = option(
-        "--steps", type=click.IntRange(1), default=3, show_default=True, metavar="N", help="Steps, on the same batch."
+        "--steps",
+        type=click.IntRange(1),
+        default=DEFAULT_STEPS,
+        show_default=True,
+        metavar="N",
+        help="Steps, on the same batch.",
     )
     optimizer: Literal["sgd", "adam", "adamw"] | None = option(
         "--optimizer",
         type=Choice(["sgd", "adam", "adamw"]),
-        help="Optimizer, where FACTORY gives none.  [default: adamw]",
+        help=f"Optimizer, where FACTORY gives none.  [default: {DEFAULT_OPTIMIZER}]",
     )
     lr: float | None = option(
         "--lr", type=float, metavar="R", help="Learning rate.  [default: 0.1 for sgd, 0.001 for adam and adamw]"
@@ -59,7 +69,7 @@ class StudyOptions:
     seeds: int = option(
         "--seeds",
         type=click.IntRange(1),
-        default=3,
+        default=DEFAULT_SEEDS,
         show_default=True,
         metavar="N",
         help="Networks per width; their spread gives the standard error.",
@@ -106,14 +116,8 @@ class OwnNetworkOptions:
 class GivenModelOptions:
     """Options of a PyTorch model alone."""
 
-    shapes: tuple[str, ...] = option(
-        "--input-shape",
-        multiple=True,
-        metavar="[NAME=]N,N,...[:LOW..HIGH]",
-        help="N(0,1) input of this shape, samples first. `width` stands for the width: 16,width. With a range, whole "
-        "numbers: 2,16:0..999. Repeatable.",
-    )
-    evaluation: bool = option("--eval", is_flag=True, help="Train in evaluation mode.")
+    shapes: tuple[str, ...] = shapes_option(" `width` stands for the width: 16,width.")
+    evaluation: bool = evaluation_option("Train in evaluation mode.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +137,7 @@ class WidthOptions:
     )
     loss: str | None = option(
         "--loss",
-        metavar="cross-entropy|mse|PACKAGE.MODULE:FUNCTION",
+        metavar=LOSS_METAVAR,
         help="Loss that is trained.  [default: cross-entropy]",
     )
     labels: str | None = option("--labels", metavar="SOURCE", help="As for `run` or `torch`.  [default: random]")
@@ -149,6 +153,8 @@ class WidthOptions:
     fail_on: Severity | None = option(
         "--fail-on", type=Choice(SEVERITIES), help="Exit with 1 on an error: it does not transfer; or on a warning too."
     )
+    junit: str | None = junit_option()
+    sarif: str | None = sarif_option()
     quiet: bool = option("-q", "--quiet", is_flag=True, help="Print only the verdict.")
     verbose: bool = option("-v", "--verbose", is_flag=True, help="Print a row per layer, also where blocks are alike.")
 
@@ -162,7 +168,9 @@ def command(options: WidthOptions) -> None:
     from initprobe.reports.width_table import print_width, print_width_verdict
 
     fmt = outputs.figure_format(options.figure) if options.figure else None
-    outputs.check_exports([options.figure, options.export_json, options.report], None)
+    check_junit(options.junit, options.fail_on)
+    written = [options.export_json, options.report, options.junit, options.sarif]
+    outputs.check_exports([options.figure, *written], None)
     plan = options.study.plan()
     with progress_bar("networks") as bar:
         check = _of_model(options, plan, bar) if options.target else _of_own(options, plan, bar)
@@ -174,7 +182,8 @@ def command(options: WidthOptions) -> None:
         from initprobe.reports.html_width import width_page
 
         outputs.write_page(options.report, width_page(check, typed(), _machine(options)))
-    to = console(text_stream(options.export_json, options.report))
+    _write_reports(check, options)
+    to = console(text_stream(*written))
     if options.quiet:
         print_width_verdict(check, to)
     else:
@@ -266,11 +275,24 @@ def _refuse(kind: OwnNetworkOptions | GivenModelOptions, reason: str) -> None:
             raise ConfigError(reason, field=names.get(each.name, option_name(each.name)))
 
 
+def _write_reports(check: CoordinateCheck, options: WidthOptions) -> None:
+    """Write the reports for CI that were asked for."""
+    from initprobe.cli.ci_reports import width_alerts, width_cases, write_sarif
+    from initprobe.cli.outputs import write_text
+    from initprobe.reports.junit import junit
+
+    if options.junit:
+        cases = width_cases(check, failing_severities(options.fail_on))
+        write_text(options.junit, junit(f"initprobe width {check.title}", cases))
+    if options.sarif:
+        write_sarif(list(width_alerts(check)), options.sarif)
+
+
 def _fail(check: CoordinateCheck, fail_on: Severity | None) -> None:
     """Fail if a finding has this severity or a higher one."""
     from initprobe.errors import CheckFailed
 
-    failing = SEVERITIES[SEVERITIES.index(fail_on) :] if fail_on else ()
+    failing = failing_severities(fail_on)
     names = [finding.rule for finding in check.findings if finding.severity in failing]
     if names:
         raise CheckFailed(f"--fail-on {fail_on}: {', '.join(names)}")

@@ -29,10 +29,10 @@ _DEPTH_SCALES = 6
 _DEPTHS = f"{_DEPTH_SCALES} xi_c by theory"
 _CURVE_POINTS = 25
 _DEPTH_POINTS = 200
-# Mesh cells per run from which runs are drawn as squares: the cells of an almost empty mesh could not be seen.
+# Mesh cells per run from which runs are drawn as squares. The cells of an almost empty mesh could not be seen.
 _SPARSE = 4
 _FINE = 12
-# If gaps of an axis differ by more than this factor, all are drawn equal: narrow cells could not be read.
+# If gaps of an axis differ by more than this factor, all are drawn equal. Narrow cells could not be read.
 _UNEVEN = 1.5
 
 
@@ -77,7 +77,7 @@ class Cell:
     Attributes:
         x: the place along the first axis.
         y: the place along the second axis.
-        number: mean over the runs that have one, of log10 where the map shows logs; None where no run has one.
+        number: mean over the runs that have one, of log10 where the map shows logs. None where no run has one.
         word: the most common verdict; empty for a heat map of numbers.
         runs: number of runs.
         lacking: why some or all runs have no number, or that their verdicts differ; empty for neither.

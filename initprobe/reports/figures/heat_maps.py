@@ -176,7 +176,7 @@ def _ends(scale: Scale, values: Sequence[float]) -> tuple[Array, Array]:
 
 
 def _font_in_cells(plot: HeatMap, size: tuple[float, float]) -> int:
-    """Font size of the numbers in cells; 0 where they do not fit a panel, or the edge of chaos crosses them."""
+    """Font size of the numbers in cells. 0 where they do not fit a panel, or the edge of chaos crosses them."""
     widths, heights = len(plot.x.values) * _CHARACTER * _LONGEST, len(plot.y.values) * _LINE
     fitting = int(min(size[0] / max(widths, _LINE), size[1] / max(heights, _LINE), 10))
     crossed = any(panel.line for panel in plot.panels)

@@ -31,7 +31,7 @@ _TENSORS = {"output": "h", "output_gradient": "dL/dh"}
 
 
 def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
-    """Draw the histograms of h at the left, of dL/dh at the right; the first layer is dark, the last light.
+    """Draw the histograms of h at the left, of dL/dh at the right. The first layer is dark, the last light.
 
     Args:
         title: above the figure.
@@ -113,7 +113,7 @@ def _draw(axes: Axes, result: ProbeResult, tensor: str, edges: Array, colors: di
 
 
 def _theory_words(drawn: Sequence[LayerStats], tensor: str) -> str:
-    """The predicted std of the first and the last layer, on a line of its own; empty where theory has none."""
+    """The predicted std of the first and the last layer, on a line of its own. Empty where theory has none."""
     stds = [
         math.sqrt(each) for layer in (drawn[0], drawn[-1]) if (each := getattr(layer.theory, f"{tensor}_variance", 0))
     ]

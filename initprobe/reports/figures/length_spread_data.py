@@ -4,10 +4,10 @@ With independent normal weights of mean 0, biases of zero, and one input of n_0 
 
     E[Q_l^2] / E[Q_l]^2 = (1 + 2/n_0) prod_{k<l} (1 + (m - 1)/n_k) (1 + 2/n_l)
 
-for the mean square `Q_l` of the pre-activations z over the `n_l` units of layer l: m is 6 for ReLU, where half of the
-units pass a normal z on, and 3 for a linear network. About the mean over units it has `n_l - 1` for the last `n_l`.
-The scale of weights and input cancels, since both activations keep it: `phi(a z) = a phi(z)` for a > 0.
-Between two inputs and two widths only the sum of 1/width counts: Hanin & Rolnick 2018, arXiv:1803.01719, theorem 5.
+for the mean square `Q_l` of the pre-activations z over the `n_l` units of layer l. For ReLU, where half of the units
+pass a normal z on, m is 6. For a linear network it is 3. About the mean over units it has `n_l - 1` for the last `n_l`.
+The scale of weights and input cancels, since both activations keep it: `phi(a z) = a phi(z)` for a > 0. Between two
+inputs and two widths only the sum of 1/width counts: Hanin & Rolnick 2018, arXiv:1803.01719, theorem 5.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class Look:
 
     Attributes:
         size: width and height in inches; None for that of the kind.
-        title: instead of the title of the result; an empty text for none; None for its own, or none on paper.
+        title: instead of the title of the result. An empty text for none. None for its own, or none on paper.
         columns: panels of histograms in a row; None for all of them in one row, or five on paper.
         style: `screen`; `paper` has letters of 7.5 points, legible in a column 3.3 inches wide.
     """

@@ -21,7 +21,7 @@ _NOTE = "lines: theory for infinite width; dots: measured from one layer to the 
 
 
 def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
-    """Draw q and c of a layer over those of the layer before; each scale of weights and biases has a line.
+    """Draw q and c of a layer over those of the layer before. Each scale of weights and biases has a line.
 
     Args:
         title: above the figure.

@@ -1,4 +1,4 @@
-"""A figure with a grid of equal panels, a title, notes and a legend; colours and axes of figures of many runs."""
+"""A figure with a grid of equal panels, a title, notes and a legend. Colours and axes of figures of many runs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _OTHER_VERDICTS = ("#8C5400", "#54FC70", "#FC00C4")  # of rules without a colour
 
 
 def verdict_color(word: str) -> str:
-    """The colour of a verdict; a rule that has none in the table gets one of a few by its name."""
+    """The colour of a verdict. A rule that has none in the table gets one of a few by its name."""
     return VERDICTS.get(word) or _OTHER_VERDICTS[zlib.crc32(word.encode()) % len(_OTHER_VERDICTS)]
 
 

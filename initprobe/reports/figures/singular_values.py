@@ -32,7 +32,7 @@ _SPIKE, _RARE = 2.5, 5e-3
 
 
 def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
-    """Draw log10 s of the product up to a layer, and the density of theory as a line; a colour per depth.
+    """Draw log10 s of the product up to a layer, and the density of theory as a line. A colour per depth.
 
     Args:
         title: above the figure.

@@ -258,7 +258,7 @@ def _samples(
 def _edges(stats: Sequence[TensorStats]) -> Array:
     """Bins for histograms within a factor of 10 of the scale closest to 1; others are spikes, or extend beyond.
 
-    The margin has whole bins, and 0 is in the middle of one: an atom at a bound or at 0 is not split.
+    The margin has whole bins, and 0 is in the middle of one. So an atom at a bound or at 0 is not split.
     """
     bounds = [(sample.percentiles.p1, sample.percentiles.p99) for sample in stats if sample.percentiles]
     reaches = [reach for low, high in bounds if (reach := max(abs(low), abs(high))) > 0]

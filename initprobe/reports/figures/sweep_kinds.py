@@ -1,4 +1,4 @@
-"""The figures of published papers, of all runs of a sweep: their names, what each shows, and how it is drawn.
+"""The figures of published papers, of all runs of a sweep: names, contents, and how to draw them.
 
 A new one is a module with a function `figure(title, runs)` and an entry in `KINDS`. The module is loaded only to draw.
 """

@@ -1,4 +1,4 @@
-"""One number of many results, by its dotted name: a series over the layers, as a log where it spans decades."""
+"""One number of many results, by its dotted name, as a series over the layers. It is a log where it spans decades."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def _readable(log_chi: float) -> str:
 
 
 def _spread(cells: Array) -> list[int]:
-    """The middle of the marked cells of a row first, then places beside it; none where a word does not fit them."""
+    """The middle of the marked cells of a row first, then places beside it. None where a word does not fit them."""
     columns = np.flatnonzero(cells)
     shares = (0.5, 0.35, 0.65, 0.2, 0.8)
     fits = columns.size > _LEAST_SHARE * len(cells)

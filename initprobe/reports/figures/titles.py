@@ -37,7 +37,7 @@ def centred(figure: Figure, inches_down: float, words: str, **font: Any) -> None
 
 
 def legend_above(axes: Axes) -> None:
-    """Draw the legend above a chart: in as few rows as fit the figure, at most three, or six on paper.
+    """Draw the legend above a chart, in as few rows as fit: at most three, or six on paper.
 
     Where these are not enough, letters become smaller. On paper the chart makes room for more than two rows.
     """

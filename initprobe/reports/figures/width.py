@@ -59,7 +59,7 @@ def _panels(check: CoordinateCheck) -> list[tuple[Quantity, int, str]]:
 
 
 def _draw(axes: Axes, check: CoordinateCheck, rows: Sequence[Row], quantity: Quantity, step: int) -> None:
-    """Draw the lines of one panel, with the spread of the seeds, and a line of slope 1/2 for the eye."""
+    """Draw the lines of one panel, with the spread of the seeds, and a guide line of slope 1/2."""
     widths = np.array(check.widths, float)
     for number, row in enumerate(rows):
         line = line_of(check, row, quantity, step)

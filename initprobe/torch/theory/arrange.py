@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from initprobe.arrays import Array
-from initprobe.torch.theory.moments import Moments, NoRule, alike, broadcast, is_by_place
+from initprobe.torch.theory.moments import ALIKE, Moments, NoRule, alike, broadcast, is_by_place
 from initprobe.torch.theory.places import MOST_PLACES, axes_by_place, from_matrices, matrices, without_places
 from initprobe.torch.theory.regrouping import regrouped
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, axis_of, first, names
@@ -57,17 +57,24 @@ def _order(node: Node) -> list[int]:
     return order
 
 
-def _reordered(moments: Moments, order: Sequence[int]) -> Moments:
+def reordered(moments: Moments, order: Sequence[int]) -> Moments:
+    """The moments with the axes in another order.
+
+    Args:
+        moments: of the tensor before.
+        order: axis of that at each place.
+    """
     shape = tuple(moments.shape[axis] for axis in order)
-    return replace(moments, shape=shape, pairs=np.transpose(moments.pairs, order), bent=None, along=None)
+    levels = {order.index(axis): level for axis, level in moments.levels.items()}
+    return replace(moments, shape=shape, pairs=np.transpose(moments.pairs, order), bent=None, along=None, levels=levels)
 
 
 def _permute(node: Node, of: Lookup) -> Moments:
-    return _reordered(of(first(node)), _order(node))
+    return reordered(of(first(node)), _order(node))
 
 
 def _permute_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
-    yield first(node), _reordered(gradient, np.argsort(_order(node)).tolist())
+    yield first(node), reordered(gradient, np.argsort(_order(node)).tolist())
 
 
 def _expand(node: Node, of: Lookup) -> Moments:
@@ -86,7 +93,10 @@ def summed_to(gradient: Moments, shape: Sequence[int]) -> Moments:
     for axis, size in enumerate(gradient.shape):
         if axis < extra or (shape[axis - extra] == 1 and size > 1):
             pairs = gradient.averaged([axis], pairs) * size**2
-    return replace(gradient, shape=tuple(shape), pairs=pairs.reshape(pairs.shape[extra:]), bent=None, along=None)
+    levels = gradient.levels if gradient.shape == tuple(shape) else ALIKE
+    return replace(
+        gradient, shape=tuple(shape), pairs=pairs.reshape(pairs.shape[extra:]), bent=None, along=None, levels=levels
+    )
 
 
 def _expand_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
@@ -150,7 +160,7 @@ def _part(node: Node, of: Lookup) -> Moments:
             pairs = np.take(pairs, np.arange(size) * step, axis)
         elif size == 1 and have > 1:
             pairs = np.take(pairs, [0], axis)
-    return replace(given, shape=node.shape, pairs=pairs, bent=None)
+    return replace(given, shape=node.shape, pairs=pairs, bent=None, levels=ALIKE)
 
 
 def _chosen(node: Node, source: Node, given: Moments) -> tuple[int, int | slice] | None:
@@ -170,10 +180,10 @@ def _row(given: Moments, chosen: tuple[int, int | slice], shape: tuple[int, ...]
     axis, places = chosen
     held = matrices(given.pairs, given.shape[axis], axis)
     if isinstance(places, int):
-        return replace(given, shape=shape, pairs=held[..., places, places], bent=None, along=None)
+        return replace(given, shape=shape, pairs=held[..., places, places], bent=None, along=None, levels=ALIKE)
     made = from_matrices(held[..., places, places], axis)
     made = made.take([0], axis) if shape[axis] == 1 else made
-    return replace(given, shape=shape, pairs=made, bent=None, along=None)
+    return replace(given, shape=shape, pairs=made, bent=None, along=None, levels=ALIKE)
 
 
 def _row_back(gradient: Moments, chosen: tuple[int, int | slice], shape: tuple[int, ...]) -> Moments:
@@ -268,7 +278,7 @@ def _padded(node: Node, of: Lookup) -> Moments:
     for axis, (size, before) in enumerate(zip(node.shape, source.shape, strict=True)):
         if pairs.shape[axis] == before > 2 and size > before:
             pairs = np.take(pairs, np.minimum(np.arange(size), before - 1), axis)
-    return replace(given, shape=node.shape, mean=given.mean * share, pairs=pairs, bent=None)
+    return replace(given, shape=node.shape, mean=given.mean * share, pairs=pairs, bent=None, levels=ALIKE)
 
 
 def _padded_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
@@ -277,7 +287,7 @@ def _padded_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     for axis, size in enumerate(source.shape):
         if pairs.shape[axis] > max(size, 2):
             pairs = np.take(pairs, np.arange(size), axis)
-    yield source, replace(gradient, shape=source.shape, pairs=pairs)
+    yield source, replace(gradient, shape=source.shape, pairs=pairs, levels=ALIKE)
 
 
 RULES = (

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from initprobe.arrays import Array
-from initprobe.torch.theory.moments import Moments, NoRule, alike, broadcast, matched, mixed_noise
+from initprobe.torch.theory.moments import Moments, NoRule, alike, broadcast, gaussian_noise, matched, mixed_noise
 from initprobe.torch.theory.places import MOST_PLACES, axes_by_place, from_matrices, matrices
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, axis_of, constant, names
 from initprobe.torch.theory.trace import Node
@@ -43,7 +43,22 @@ def _cat(node: Node, of: Lookup) -> Moments:
     other = _between(arrays, [moments.mean for _, moments in pieces], sizes, axis)
     noise = mixed_noise([m for _, m in pieces], [s * m.square for s, (_, m) in zip(portions, pieces, strict=True)])
     pairs = np.concatenate([same, other], axis) if node.shape[axis] > 1 else np.asarray(same)
-    return Moments(node.shape, mean, pairs, noise)
+    return Moments(node.shape, mean, pairs, noise, levels=_levels(node, [m for _, m in pieces], axis))
+
+
+def _levels(node: Node, pieces: Sequence[Moments], axis: int) -> dict[int, Array]:
+    """The levels of the whole: those of the axis by piece, those of other axes mixed."""
+    squares = [np.full(part.shape[axis], part.square) * part.levels.get(axis, 1.0) for part in pieces]
+    made = np.concatenate(squares)
+    total = max(float(made.sum()), 1e-300)
+    levels = {axis: made * (len(made) / total)} if np.ptp(made) > 0 else {}
+    for other in {each for part in pieces for each in part.levels if each != axis}:
+        terms = [
+            part.levels.get(other, np.ones(node.shape[other])) * own.sum()
+            for part, own in zip(pieces, squares, strict=True)
+        ]
+        levels[other] = np.sum(terms, 0) / total
+    return levels
 
 
 def _differ(pieces: list[Moments], axis: int, shape: tuple[int, ...]) -> bool:
@@ -87,7 +102,7 @@ def _between(arrays: list[Array], means: list[float], sizes: Array, axis: int) -
 
 def _with_axis(moments: Moments, axis: int) -> Moments:
     shape = (*moments.shape[:axis], 1, *moments.shape[axis:])
-    return replace(moments, shape=shape, pairs=np.expand_dims(moments.pairs, axis), bent=None)
+    return replace(moments, shape=shape, pairs=np.expand_dims(moments.pairs, axis), bent=None, levels={})
 
 
 def _aligned(parts: list[Moments], axis: int) -> list[Array]:
@@ -112,15 +127,20 @@ def _cat_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
                 yield part, Moments(part.shape, 0.0, pairs, gradient.noise)
             place = after
         return
+    place = 0
     for part, moments in pieces:
+        size = 1 if node.name == "stack" else moments.shape[axis]
+        level, place = gradient.levels.get(axis, np.ones(node.shape[axis]))[place : place + size], place + size
         if part is None:
             continue
-        pairs = gradient.pairs
-        if node.name == "stack":
-            yield part, replace(gradient, shape=part.shape, pairs=pairs.take(0, axis))
-        else:
-            short = pairs.take([0], axis) if moments.shape[axis] == 1 else pairs
-            yield part, replace(gradient, shape=part.shape, pairs=short)
+        share = float(level.mean())
+        own = {other: each for other, each in gradient.levels.items() if other != axis} if node.name != "stack" else {}
+        if np.ptp(level) > 0:
+            own[axis] = level / share
+        pairs = np.asarray(gradient.pairs * share)
+        short: Array = pairs.take(0, axis) if node.name == "stack" else pairs.take([0], axis) if size == 1 else pairs
+        made = replace(gradient, shape=part.shape, pairs=short, levels=own, along=None)
+        yield part, replace(made, noise=gradient.noise + max(gaussian_noise(made) - gaussian_noise(gradient), 0.0))
 
 
 RULES = (Rule(names("cat concat concatenate stack"), _cat, _cat_back),)

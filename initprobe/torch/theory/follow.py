@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from initprobe.torch.measure import Track
-from initprobe.torch.theory.moments import Moments, NoRule, independent, matched
+from initprobe.torch.theory.moments import Moments, NoRule, independent, matched, mixed_levels
 from initprobe.torch.theory.rule import Lookup, Moved
 from initprobe.torch.theory.rules import rule_of
 from initprobe.torch.theory.trace import Node, Trace
@@ -289,4 +289,5 @@ def _with(total: Moments | None, gradient: Moments) -> Moments:
     spread = math.sqrt(total.noise) * total.square + math.sqrt(gradient.noise) * gradient.square
     noise = (spread / max(square, 1e-300)) ** 2
     gain = (total.gain * total.square + gradient.gain * gradient.square) / max(square, 1e-300)
-    return Moments(shape, 0.0, total_pairs + gradient_pairs, noise, gain=gain)
+    levels = mixed_levels([total, gradient])
+    return Moments(shape, 0.0, total_pairs + gradient_pairs, noise, gain=gain, levels=levels)

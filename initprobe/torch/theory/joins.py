@@ -10,7 +10,17 @@ from typing import Any
 from initprobe.arrays import Array
 from initprobe.torch.theory.arrange import summed_to
 from initprobe.torch.theory.laws import gain, with_law_of_sum
-from initprobe.torch.theory.moments import Bent, Moments, NoRule, broadcast, independent, matched, mixed_noise
+from initprobe.torch.theory.moments import (
+    ALIKE,
+    Bent,
+    Moments,
+    NoRule,
+    broadcast,
+    independent,
+    matched,
+    mixed_levels,
+    mixed_noise,
+)
 from initprobe.torch.theory.norms import by_hand, by_hand_back, mean_axes
 from initprobe.torch.theory.places import settled
 from initprobe.torch.theory.pointwise import bent_of, curved, to_base
@@ -58,7 +68,7 @@ def _is_small(held: Constant) -> bool:
 
 def _with_number(source: Node, given: Moments, number: float, factor: float) -> Moments:
     pairs = factor**2 * given.pairs + 2 * number * factor * given.mean + number**2
-    made = Moments(given.shape, factor * given.mean + number, pairs, given.noise)
+    made = Moments(given.shape, factor * given.mean + number, pairs, given.noise, levels=given.levels)
     return replace(made, bent=_composed(bent_of(source, given), lambda x: factor * x + number, lambda s: factor * s))
 
 
@@ -72,7 +82,8 @@ def _added(left: Moments, right: Moments) -> Moments:
     shape, (left_entry, right_entry) = matched([left, right])
     pairs = left_entry + right_entry + 2 * left.mean * right.mean
     noise = mixed_noise([left, right], [left.square, right.square])
-    return Moments(shape, left.mean + right.mean, pairs, noise)
+    levels = mixed_levels([part for part in (left, right) if part.shape == shape])
+    return Moments(shape, left.mean + right.mean, pairs, noise, levels=levels)
 
 
 def _of_two(node: Node, of: Lookup) -> Moments:
@@ -189,7 +200,8 @@ def _linear(factor: float) -> tuple[Callable[[Array], Array], Callable[[Array], 
 
 def _times(left: Moments, right: Moments) -> Moments:
     shape, (left_entry, right_entry) = matched([left, right])
-    made = Moments(shape, left.mean * right.mean, left_entry * right_entry, left.noise + right.noise)
+    levels = left.levels if left.shape == shape else ALIKE
+    made = Moments(shape, left.mean * right.mean, left_entry * right_entry, left.noise + right.noise, levels=levels)
     return replace(made, pairs=settled(made, made.pairs))
 
 

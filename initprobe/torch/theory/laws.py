@@ -51,7 +51,7 @@ def with_law_of_sum(made: Moments, left: Moments, right: Moments, factor: float,
 
 
 def gain(term: Bent, other: Moments, function: Bent, factor: float, other_factor: float) -> float:
-    """How much larger the squared slope of a function of a sum is where that of a term is not 0.
+    """Ratio of the squared slope of a function of a sum where that of a term is not 0.
 
     Args:
         term: the function that made the term.

@@ -1,4 +1,4 @@
-"""The moments of a tensor that theory follows: the mean, and the mean product of two entries by how they differ.
+"""The moments of a tensor: the mean, and the mean product of two entries by how they differ.
 
 Two entries may differ along any of the axes. `pairs` has an axis for each axis of the tensor. Index 0 means the same
 place. Along an axis whose places are alike, such as samples, index 1 means another place. Along the axes of a picture,
@@ -9,15 +9,17 @@ An axis whose places differ, such as tokens behind a causal mask, may have all p
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, reduce
+from types import MappingProxyType
 
 import numpy as np
 
 from initprobe.arrays import Array
 
 Shape = tuple[int, ...]
+ALIKE: Mapping[int, Array] = MappingProxyType({})  # levels of places that are all alike
 _FLAT = 1 << 10  # indices of pairs up to which one product with all shares is quicker than one per axis
 
 
@@ -54,14 +56,20 @@ class Moments:
         pairs: mean product of two entries, by how their places differ.
         noise: variance of the log of the measured mean square about the predicted one.
         bent: the elementwise function that made the entries, with its input; None for other entries.
-        uneven: variance of the mean square over positions, over its square, where borders make it uneven.
+        levels: by axis, the mean square at each place over that of all places, where places differ; axes whose places
+            are alike are left out.
+        spread: relative variance, over units, of the variance of a unit's entries, as far as it comes from a small
+            number of inputs, and not from the number of entries.
         law: the pairs of entries that are far from Gaussian, and equally likely values of an entry; they hold for these
             pairs only.
         gain: of a gradient, its mean square where the activation before it has a slope, over that at all entries.
         masked: of a gradient that went back through a function, that function; None elsewhere.
         merged: the pairs of a view that merged axes, and the moments before that; they hold for these pairs only.
+        even: the pairs behind a padded convolution, and these without what all places have in common and lose near the
+            border: their mean product falls with distance, and a norm takes it off at each place. They hold for these
+            pairs only.
         along: of a gradient that went back through a function, the mean product of two entries, each times its
-            standardized Gaussian entry; None elsewhere.
+            standardized Gaussian entry. None elsewhere.
     """
 
     shape: Shape
@@ -69,17 +77,24 @@ class Moments:
     pairs: Array
     noise: float = 0.0
     bent: Bent | None = None
-    uneven: float = 0.0
+    levels: Mapping[int, Array] = field(default_factory=lambda: ALIKE)
+    spread: float = 0.0
     along: Array | None = None
     law: tuple[Array, Array] | None = None
     gain: float = 1.0
     masked: Bent | None = None
     merged: tuple[Array, Moments] | None = None
+    even: tuple[Array, Array] | None = None
 
     @property
     def values(self) -> Array | None:
         """Equally likely values of an entry that is far from Gaussian; None for others."""
         return self.law[1] if self.law is not None and self.law[0] is self.pairs else None
+
+    @property
+    def level_pairs(self) -> Array:
+        """The pairs, in which what all places have in common is the same at every distance."""
+        return self.even[1] if self.even is not None and self.even[0] is self.pairs else self.pairs
 
     @property
     def before_merge(self) -> Moments | None:
@@ -145,7 +160,22 @@ class Moments:
             return independent(self.shape, mean, square)
         pairs = (self.pairs - self.mean**2) * (measured / own) + mean**2
         along = None if self.along is None else self.along * (measured / own)
-        return Moments(self.shape, mean, pairs, along=along)
+        return Moments(self.shape, mean, pairs, along=along, levels=self.levels, spread=self.spread)
+
+
+def mixed_levels(parts: Sequence[Moments]) -> Mapping[int, Array]:
+    """The levels of a sum of independent terms of the same shape; a term of another shape has none."""
+    shape = parts[0].shape
+    axes = {axis for part in parts for axis in part.levels}
+    total = sum(part.square for part in parts)
+    if not axes or total <= 0:
+        return ALIKE
+    levels = {}
+    for axis in axes:
+        if all(len(part.shape) == len(shape) and part.shape[axis] == shape[axis] for part in parts):
+            terms = [part.square * part.levels.get(axis, np.ones(shape[axis])) for part in parts]
+            levels[axis] = np.sum(terms, 0) / total
+    return levels
 
 
 def independent(shape: Sequence[int], mean: float, square: float) -> Moments:
@@ -274,7 +304,7 @@ def broadcast(moments: Moments, shape: Sequence[int]) -> Moments:
         shape: of the expanded tensor.
     """
     to, (pairs, _) = matched([moments, independent(shape, 0.0, 1.0)])
-    return replace(moments, shape=to, pairs=pairs, bent=None)
+    return replace(moments, shape=to, pairs=pairs, bent=None, levels=ALIKE)
 
 
 def gaussian_noise(moments: Moments) -> float:
@@ -296,41 +326,3 @@ def mixed_noise(parts: Sequence[Moments], squares: Sequence[float]) -> float:
     """
     total = sum(squares)
     return sum(part.noise * (own / total) ** 2 for part, own in zip(parts, squares, strict=True)) if total > 0 else 0.0
-
-
-def measured_moments(values: Array, pictures: bool = True) -> Moments:
-    """The moments of a tensor whose entries are known, with distances along rows and columns of `pictures`.
-
-    Args:
-        values: entries of the tensor.
-        pictures: also take distances along rows and columns, the last two of four axes.
-    """
-    values = np.asarray(values, float)
-    plain = 2 if pictures and values.ndim == 4 else values.ndim
-    sums = {}
-    for number in range(1 << plain):
-        axes = tuple(axis for axis in range(plain) if number >> axis & 1)
-        summed = values.sum(axis=axes, keepdims=True) if axes else values
-        sums[number] = _products(summed, plain)
-    pairs = np.empty((*(min(size, 2) for size in values.shape[:plain]), *sums[0].shape))
-    for place in np.ndindex(pairs.shape[:plain]):
-        number = sum(1 << axis for axis, index in enumerate(place) if index)
-        total = sum(
-            (-1) ** (number ^ part).bit_count() * sums[part] for part in range(number + 1) if part & ~number == 0
-        )
-        count = math.prod(size - 1 if index else 1 for size, index in zip(values.shape, place, strict=False))
-        pairs[place] = total / (count * math.prod(values.shape[:plain]))
-    return Moments(values.shape, float(values.mean()), pairs)
-
-
-def _products(values: Array, plain: int) -> Array:
-    """Sum of the products of two entries over the first axes; by distance along the axes after these."""
-    if values.ndim == plain:
-        return np.asarray(np.vdot(values, values))
-    rows, columns = values.shape[plain:]
-    spectrum = np.fft.rfft2(values, (2 * rows, 2 * columns))
-    power = np.sum(spectrum.real**2 + spectrum.imag**2, axis=tuple(range(plain)))
-    both = np.fft.irfft2(power, (2 * rows, 2 * columns))
-    mirrored = np.concatenate([both[:, :1], both[:, :columns:-1]], axis=1)
-    counts = np.outer(rows - np.arange(rows), columns - np.arange(columns))
-    return np.asarray((both[:rows, :columns] + mirrored[:rows]) / 2 / counts)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,11 +35,17 @@ def normalised(given: Moments, axes: Sequence[int], eps: float, centred: bool = 
     if own <= 0:
         return Moments(given.shape, 0.0, np.zeros_like(pairs)), np.ones(())
     mean = 0.0 if centred else given.mean / own**0.5
-    return Moments(given.shape, mean, settled(given, pairs / variance)), variance
+    levels = {axis: level for axis, level in given.levels.items() if axis in axes}  # each other place has its own norm
+    return Moments(given.shape, mean, settled(given, pairs / variance), levels=levels), variance
 
 
 def denormalised(
-    normal: Moments, variance: Array, axes: Sequence[int], gradient: Moments, centred: bool = True, uneven: float = 0.0
+    normal: Moments,
+    variance: Array,
+    axes: Sequence[int],
+    gradient: Moments,
+    centred: bool = True,
+    given: Moments | None = None,
 ) -> Moments:
     """The gradient of the input of a norm: what changes mean or length of the input is taken out.
 
@@ -50,21 +55,45 @@ def denormalised(
         axes: over which the norm averages.
         gradient: moments of the gradient of the output.
         centred: whether the norm subtracts the mean.
-        uneven: variance of the mean square over positions, over its square.
+        given: moments of the input, if levels and spread of its units are to count.
     """
     gradient = without_places(gradient) if set(axes) & set(axes_by_place(gradient)) else gradient
     extra = [] if gradient.along is None else [Moments(normal.shape, 0.0, gradient.along)]
     shape, (own, outer, *rest) = matched([normal, gradient, *extra])
     here = Moments(shape, 0.0, own)
     along = rest[0] if rest else outer * own
-    # The variance of the entries fluctuates, so the mean of its inverse is larger than the inverse of its mean: by
-    # 2/n for n independent Gaussian entries.
-    spread = 2 / math.prod(normal.shape[axis] for axis in axes)
+    spread = _spread(here, axes)
+    if given is not None and given.shape == normal.shape and 1 not in axes:
+        even = given.level_pairs
+        scale = max(given.square - float(given.averaged(axes).flat[0]), 1e-300)
+        spread = _spread(replace(given, pairs=(even - given.averaged(axes, even)) / scale), axes) + given.spread
+    factor, levels = _by_level(given, normal, axes, gradient)
     left = outer - (here.averaged(axes, outer) if centred else 0.0) - own * here.averaged(axes, along)
     shaped = Moments(normal.shape, 0.0, left)
     for axis in set(axes_by_place(shaped)) - set(axes_by_place(normal)):
         variance = lengthened(variance, left.shape[axis], axis, normal.shape[axis]) if variance.ndim else variance
-    return Moments(normal.shape, 0.0, settled(shaped, left / variance * (1 + uneven + spread)), gradient.noise)
+    made = settled(shaped, left / variance * (factor + spread))
+    return Moments(normal.shape, 0.0, made, gradient.noise, levels=levels)
+
+
+def _spread(normal: Moments, axes: Sequence[int]) -> float:
+    """Relative variance of the variance that a norm divides by: the mean of its inverse is larger by that."""
+    return 2 * float(normal.averaged(axes, normal.pairs**2).flat[0])
+
+
+def _by_level(
+    given: Moments | None, normal: Moments, axes: Sequence[int], gradient: Moments
+) -> tuple[float, Mapping[int, Array]]:
+    """What places of different levels change in the mean gradient of a norm's input, and the levels of that."""
+    levels, factor = dict(gradient.levels), 1.0
+    if given is None or given.shape != normal.shape:
+        return factor, levels
+    for axis, level in given.levels.items():
+        if axis not in axes and level.min() > 0:
+            made = gradient.levels.get(axis, np.ones(level.shape)) / level
+            levels[axis] = made / made.mean()
+            factor *= float(made.mean())
+    return factor, levels
 
 
 def _affine(moments: Moments, weight: Any, bias: Any, axis: int | None) -> Moments:
@@ -140,10 +169,9 @@ def _norm(node: Node, of: Lookup) -> Moments:
 def _norm_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     norm = _Norm(node)
     given = of(norm.source)
-    uneven = given.uneven if norm.axes == [len(norm.shape) - 1] else 0.0
     normal, variance = normalised(regrouped(given, norm.shape), norm.axes, norm.eps, norm.centred)
     scaled = _affine(gradient, norm.weight, None, norm.channel)
-    moved = denormalised(normal, variance, norm.axes, regrouped(scaled, norm.shape), norm.centred, uneven)
+    moved = denormalised(normal, variance, norm.axes, regrouped(scaled, norm.shape), norm.centred, given)
     made = regrouped(moved, node.shape)
     yield norm.source, replace(made, noise=gradient.noise + _length_noise(normal, moved, norm.axes))
 

@@ -1,6 +1,7 @@
 """Axes whose places differ, such as tokens behind a causal mask, or a class token beside patches.
 
-Such an axis of `size` places has `1 + size^2` indices in `pairs`: the mean at the same place, then all pairs of places.
+Such an axis of `size` places has `1 + size^2` indices in `pairs`. The first is the mean at the same place, then come
+all pairs.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from initprobe.torch.theory.moments import Bent, Moments, NoRule, gaussian_noise
 from initprobe.torch.theory.pointwise import Function, bent_of, of_bent
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, first, names
 from initprobe.torch.theory.trace import Node
-from initprobe.torch.theory.weights import Window, per_axis, windows
+from initprobe.torch.theory.window import Window, per_axis, swept, windows
 
 _PATCHES = 1 << 12  # patches that are drawn for a maximum
 _CORRELATIONS = np.array([0.0, 0.3, 0.6, 0.8, 0.95, 1.0])  # at which the product of two maxima is drawn
@@ -129,7 +129,7 @@ def _max_pool(node: Node, of: Lookup) -> Moments:
     pairs = np.interp(np.clip(thin, 0, 1), _CORRELATIONS, maxima.far)
     down, right = (min(2, size) for size in pairs.shape[-2:])
     pairs[(0,) * (pairs.ndim - 2)][:down, :right] = maxima.near[:down, :right]
-    moments = Moments(node.shape, maxima.mean, pairs)
+    moments = Moments(node.shape, maxima.mean, pairs, levels=swept(given, (rows, columns), True)[1])
     inherited = max(given.noise - gaussian_noise(given), 0.0)
     return replace(moments, noise=inherited + gaussian_noise(moments))
 
@@ -159,7 +159,8 @@ def _max_pool_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     gain = 1.0
     if given.bent is not None:  # most of the largest entries are where the activation has a slope
         gain = maxima.slope / max(float(of_bent(given.bent)[0].slope_powers.sum()), 1e-300)
-    yield source, Moments(source.shape, 0.0, pairs, gradient.noise, gain=gain)
+    levels = swept(gradient, (rows, columns), False)[1]
+    yield source, Moments(source.shape, 0.0, pairs, gradient.noise, gain=gain, levels=levels)
 
 
 def _between(pairs: Array, axis: int, size: int, made: int) -> Array:
@@ -180,6 +181,23 @@ def _between(pairs: Array, axis: int, size: int, made: int) -> Array:
     part = (place - np.floor(place)).reshape(shape)
     after = np.take(pairs, np.minimum(low + 1, size - 1), axis)
     return np.asarray(np.take(pairs, low, axis) * (1 - part) + after * part)
+
+
+def repeated(pairs: Array, axis: int, size: int, made: int) -> Array:
+    """Pairs along an axis whose places were each repeated.
+
+    Args:
+        pairs: before.
+        axis: of the tensor.
+        size: places before.
+        made: places after.
+    """
+    return _between(pairs, axis, size, made)
+
+
+def summed_copies(pairs: Array, axis: int, size: int, made: int) -> Array:
+    """Pairs of the sums over the copies of each place; arguments as in `repeated`, of which this is the way back."""
+    return _filtered(pairs, axis, _reverse(Window(size, made, 1))) * (made / size) ** 2
 
 
 def _enlarged(pairs: Array, each: tuple[Window, ...]) -> Array:

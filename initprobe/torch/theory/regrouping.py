@@ -11,6 +11,7 @@ import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.torch.theory.moments import (
+    ALIKE,
     Moments,
     NoRule,
     alike,
@@ -26,6 +27,8 @@ def regrouped(moments: Moments, shape: Sequence[int]) -> Moments:
         moments: of the tensor before.
         shape: of the tensor after.
     """
+    if moments.shape == tuple(shape):
+        return replace(moments, bent=None, along=None)
     old = [(size, axis) for axis, size in enumerate(moments.shape) if size > 1]
     pairs = moments.pairs.reshape(
         [length for length, size in zip(moments.pairs.shape, moments.shape, strict=True) if size > 1]
@@ -42,7 +45,7 @@ def regrouped(moments: Moments, shape: Sequence[int]) -> Moments:
         place += after
     lengths = iter(made.shape)
     full = made.reshape([1 if size == 1 else next(lengths) for size in shape])
-    return replace(moments, shape=tuple(shape), pairs=full, bent=None, along=None)
+    return replace(moments, shape=tuple(shape), pairs=full, bent=None, along=None, levels=ALIKE)
 
 
 def _group(before: Sequence[int], after: Sequence[int]) -> tuple[int, int]:

@@ -32,11 +32,13 @@ def differ(visible: Array | None, *parts: Moments) -> bool:
 class Sequences:
     """Attention by place. Arrays are `(..., units, places, places)`: pairs of other axes, then of places.
 
-    The attention weights are `u_ik exp(l_ik)` with equal shares `u` of the open keys, normed so that rows add up to 1.
+    The attention weights are `u_ik exp(l_ik)` with equal shares `u` of the open keys. They are normed so that rows add
+    up to 1.
     """
 
     def __init__(self, query: Moments, key: Moments, value: Moments, scale: float, visible: Array | None) -> None:
         self.axis, self.places, self.units = len(query.shape) - 2, query.shape[-2], query.shape[-1]
+        self.samples = query.shape[0] if self.axis else 1
         self.scale, self.width = scale, math.prod(query.shape[1 : self.axis]) * self.units
         open_keys = (
             np.ones((self.places, self.places)) if visible is None else np.broadcast_to(visible, (self.places,) * 2)
@@ -99,16 +101,37 @@ class Sequences:
         return query, key, value
 
     def _alone(self, given: Array, other: Array, turned: bool) -> Array:
-        """What each weight by itself gives the gradient of queries, or of keys if `turned`, at the same place."""
+        """What each weight by itself gives the gradient of queries, or of keys if `turned`, at the same place.
+
+        A query gets its weight's gradient times the key less the mean of the keys that it sees.
+        """
         index, total = np.arange(self.places), np.zeros(np.broadcast_shapes(given.shape, other.shape))
         own, others = self.share**2, np.einsum("...kk->...k", other)
+        if not turned:
+            mixed = self.share @ other
+            far = others[..., None, :] - 2 * mixed + np.einsum("...ii->...i", mixed @ self.share.T)[..., None]
         for unit in range(self.value.shape[-3]):
             gradient, value = (
                 np.einsum("...kk->...k", held[..., unit : unit + 1, :, :]) for held in (given, self.value)
             )
-            force = (value * ((gradient * others) @ own)) if turned else (gradient * ((value * others) @ own.T))
+            force = (
+                value * ((gradient * others) @ own)
+                if turned
+                else gradient * np.einsum("...j,...ij,ij->...i", value, far, own)
+            )
             total[..., index, index] += self._weight(unit) * self.scale**2 * force
         return total
+
+    def noise(self, query: Array) -> float:
+        """Variance of the log of the mean squared gradient of queries or keys; `query` are the pairs of the queries.
+
+        At one place it is a sum over the keys that it sees, times a sum over units. It counts where few places
+        have most.
+        """
+        own = np.maximum(np.diagonal(matrices(query, self.places, self.axis)[(0,) * (query.ndim - 1)]), 0)
+        others = np.maximum(1 / (self.share**2).sum(1) - 1, 0.5)  # keys, less their mean
+        alone = 2 / others + 2 / self.units + 4 / (others * self.units)
+        return float(np.sum(own**2 * alone) / max(own.sum() ** 2, 1e-300) / (self.samples * self.width / self.units))
 
     def _to_query(self, given: Array) -> Array:
         """Each logit gets its weight times what its value adds to the mean of all.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from initprobe.torch.theory.places import without_places
 from initprobe.torch.theory.regrouping import regrouped
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, constant, names
 from initprobe.torch.theory.trace import Constant, Node
+from initprobe.torch.theory.window import Window, swept, windows
 
 _CLEAR_MEAN = 5  # standard errors from which on a mean of the weights is no chance
 
@@ -28,7 +27,12 @@ class Weights:
     mean: float
 
 
-def _weights(held: Any) -> Weights:
+def weights_of_product(held: Any) -> Weights:
+    """The weights that a product sums over.
+
+    Args:
+        held: a parameter.
+    """
     moments = constant(held)
     variance = max(moments.square - moments.mean**2, 0.0)
     is_clear = moments.mean**2 * held.entries > _CLEAR_MEAN**2 * variance
@@ -36,7 +40,7 @@ def _weights(held: Any) -> Weights:
 
 
 def _summed(given: Moments, axis: int, fan: float, weights: Weights) -> tuple[Array, Array]:
-    """Mean products of two sums over weights: in the same unit and in two units; the axis stays with one index."""
+    """Mean products of two sums over weights: in the same unit and in two units. The axis stays with one index."""
     same = given.pairs[(*(slice(None),) * axis, slice(0, 1))] * (fan * weights.variance)
     if weights.mean == 0:
         return same, np.zeros_like(same)
@@ -65,8 +69,27 @@ def _made(node: Node, given: Moments, pairs: Array, mean: float, held: Any, axis
     return moments.with_noise(given.noise + gaussian_noise(moments))
 
 
-def _uneven(each: Sequence[Window]) -> float:
-    return math.prod(window.uneven for window in each) - 1
+def _with_spread(moments: Moments, few: float, fan: float) -> Moments:
+    """With the spread over units of sums over inputs.
+
+    The variance of a unit is `w' C w`, with the covariance C of its inputs. Its relative variance is `2 few`, with
+    `few = tr C^2 / (tr C)^2`. That is `1 / fan` for independent inputs, and so much of it the measured weights show.
+    """
+    noise = moments.noise + 2 * max(few - 1 / fan, 0.0) / moments.shape[1]
+    return replace(moments, spread=2 * few, noise=noise)
+
+
+def _few(given: Moments, axis: int, each: Sequence[Window], groups: int) -> float:
+    """Mean squared correlation of two inputs of a unit, of which those of other channels are independent."""
+    near = given.pairs[(0,) * (axis + 1)] - given.averaged(range(len(given.shape))).item()
+    if not near.flat[0] > 0:
+        return 0.0
+    squares = (near / near.flat[0]) ** 2
+    for window in reversed(each):
+        taps = np.arange(window.taps)
+        apart = np.minimum(np.abs(taps[:, None] - taps) * window.dilation, squares.shape[-1] - 1)
+        squares = np.take(squares, apart, squares.ndim - 1).mean((-2, -1))
+    return float(squares) * groups / given.shape[axis]
 
 
 def _parts(node: Node) -> tuple[Node, Any, Any, bool]:
@@ -82,7 +105,7 @@ def _parts(node: Node) -> tuple[Node, Any, Any, bool]:
 
 def _linear(node: Node, of: Lookup) -> Moments:
     source, held, bias, _ = _parts(node)
-    given, weights = of(source), _weights(held)
+    given, weights = of(source), weights_of_product(held)
     before = given.before_merge
     if before is not None:
         shape = (*before.shape[:-1], node.shape[-1])
@@ -92,7 +115,8 @@ def _linear(node: Node, of: Lookup) -> Moments:
     axis, fan, units = len(given.shape) - 1, given.shape[-1], node.shape[-1]
     same, other = _summed(given, axis, fan, weights)
     mean = fan * weights.mean * given.mean
-    return _made(node, given, _joined(same, other, axis, units), mean, bias, axis)
+    made = _made(node, given, _joined(same, other, axis, units), mean, bias, axis)
+    return replace(made, spread=2 / fan)
 
 
 def _linear_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
@@ -106,126 +130,10 @@ def _linear_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
         made = regrouped(whole, source.shape)
         yield source, replace(made, merged=(made.pairs, whole))
         return
-    weights, axis = _weights(held), len(source.shape) - 1
+    weights, axis = weights_of_product(held), len(source.shape) - 1
     same, other = _summed(gradient, axis, node.shape[-1], weights)
     moments = Moments(source.shape, 0.0, _joined(same, other, axis, source.shape[-1]))
     yield source, moments.with_noise(gradient.noise + gaussian_noise(moments))
-
-
-@dataclass(frozen=True)
-class Window:
-    """A convolution along one axis.
-
-    Attributes:
-        size: places of the input.
-        made: places of the output.
-        taps: of the kernel.
-        stride: places of the input from one output to the next.
-        padding: places added at the start; None for as many as keep the size.
-        dilation: places from one tap to the next.
-    """
-
-    size: int
-    made: int
-    taps: int
-    stride: int = 1
-    padding: int = 0
-    dilation: int = 1
-
-    @property
-    def inside(self) -> float:
-        """Mean share of the taps of an output that are not beyond the border."""
-        return _inside(self)[0]
-
-    @property
-    def uneven(self) -> float:
-        """Mean square of that share over the square of its mean."""
-        return _inside(self)[1]
-
-    @cached_property
-    def shared(self) -> Array:
-        """Share of the taps that are inside at two outputs, over the share at one, by the distance of the outputs."""
-        places = np.arange(self.made)[:, None] * self.stride - self.padding + np.arange(self.taps) * self.dilation
-        inside = ((places >= 0) & (places < self.size)).astype(float)
-        both = [np.mean(inside[: self.made - apart] * inside[apart:]) for apart in range(self.made)]
-        return np.asarray(np.array(both) / max(both[0], 1e-300))
-
-    def convolved(self, pairs: Array, axis: int) -> Array:
-        """Pairs of outputs by distance, of pairs of inputs: at borders, two outputs share fewer taps than one has.
-
-        Args:
-            pairs: of the inputs.
-            axis: of the tensor.
-        """
-        moved, shared = self.thinned(pairs, axis), self.shared
-        if moved.shape[axis] == 2 != self.made:
-            weights = shares(self.made, self.made)[1:]
-            shared = np.array([1.0, float(shared[1:] @ weights / weights.sum())])
-        return np.asarray(moved * shared.reshape([-1 if place == axis else 1 for place in range(moved.ndim)]))
-
-    def thinned(self, pairs: Array, axis: int) -> Array:
-        """Pairs by distance between outputs, of pairs between inputs; arguments as in `convolved`."""
-        if self.made == 1:
-            return np.take(pairs, [0], axis)
-        if pairs.shape[axis] == 1:
-            return np.repeat(pairs, 2, axis)
-        if pairs.shape[axis] == 2 != self.size:
-            return pairs
-        return np.asarray(np.take(pairs, np.minimum(np.arange(self.made) * self.stride, pairs.shape[axis] - 1), axis))
-
-    def spread(self, pairs: Array, axis: int) -> Array:
-        """Pairs between inputs, of pairs between outputs that share weights; arguments as in `convolved`."""
-        if self.size == 1:
-            return np.take(pairs, [0], axis)
-        if pairs.shape[axis] == 1 or (pairs.shape[axis] == 2 != self.made):
-            return pairs if pairs.shape[axis] > 1 else np.asarray(np.concatenate([pairs, np.zeros_like(pairs)], axis))
-        places = np.arange(self.size)
-        taken = np.take(pairs, np.minimum(places // self.stride, pairs.shape[axis] - 1), axis)
-        shape = [1] * pairs.ndim
-        shape[axis] = -1
-        return np.asarray(taken * (places % self.stride == 0).reshape(shape))
-
-
-@lru_cache(maxsize=1024)
-def _inside(window: Window) -> tuple[float, float]:
-    starts = np.arange(window.made)[:, None] * window.stride - window.padding
-    places = starts + np.arange(window.taps) * window.dilation
-    inside = np.mean((places >= 0) & (places < window.size), 1)
-    return float(np.mean(inside)), float(np.mean(inside**2) / np.mean(inside) ** 2)
-
-
-def per_axis(value: Any, count: int) -> tuple[int, ...]:
-    """An argument of a convolution or pooling, with one number per axis.
-
-    Args:
-        value: one number, or one per axis.
-        count: number of axes.
-    """
-    if isinstance(value, tuple):
-        return value * count if len(value) == 1 else value
-    return (int(value),) * count
-
-
-def windows(node: Node, source: Node, taps: Sequence[int], places: tuple[int, int, int]) -> list[Window]:
-    """The windows along the axes after the second.
-
-    Args:
-        node: a convolution or pooling.
-        source: its input.
-        taps: length of the window along each axis.
-        places: indices of stride, padding and dilation among the arguments of the call.
-    """
-    count = len(taps)
-    stride = node.argument("stride", places[0], 1)
-    strides = per_axis(taps if stride is None or stride == () else stride, count)
-    padding = node.argument("padding", places[1], 0)
-    dilations = per_axis(node.argument("dilation", places[2], 1), count)
-    if padding == "same":
-        pads: tuple[int, ...] = tuple(step * (tap - 1) // 2 for step, tap in zip(dilations, taps, strict=True))
-    else:
-        pads = (0,) * count if isinstance(padding, str) else per_axis(padding, count)
-    sizes, made = source.shape[-count:], node.shape[-count:]
-    return [Window(*each) for each in zip(sizes, made, taps, strides, pads, dilations, strict=True)]
 
 
 def _convolution(node: Node) -> tuple[Node, Constant, Any, list[Window], bool]:
@@ -240,40 +148,38 @@ def _convolution(node: Node) -> tuple[Node, Constant, Any, list[Window], bool]:
     return source, held, bias, windows(node, source, held.shape[2:], (3, 4, 5)), False
 
 
-def _fan(held: Constant, each: Sequence[Window], axis: int, groups: int) -> float:
-    """Products in a sum, on average: forward along axis 1 of the weight, back along axis 0."""
-    fan = float(held.shape[1] if axis == 1 else held.shape[0] // groups)
-    for window in each:
-        fan *= window.taps * window.inside * (1 if axis == 1 else window.made / window.size)
-    return fan
-
-
-def _through(given: Moments, node: Node, target: Node, forward: bool) -> tuple[Array, Array, float]:
-    """Pairs in the same unit and in two units after a convolution or back through it, and the fan."""
+def _through(given: Moments, node: Node, target: Node, forward: bool) -> tuple[Moments, float]:
+    """The moments after a convolution or back through it, and the factor of the mean."""
     _, held, _, each, is_transposed = _convolution(node)
     along = forward != is_transposed
-    fan = _fan(held, each, 1 if along else 0, int(node.argument("groups", 6, 1)))
-    weights, axis = _weights(held), len(target.shape) - len(each) - 1
+    count, levels = swept(given, each, along)
+    fan = float(held.shape[1] if along else held.shape[0] // int(node.argument("groups", 6, 1))) * count
+    weights, axis = weights_of_product(held), len(target.shape) - len(each) - 1
     same, other = _summed(given, axis, fan, weights)
+    level_same, level_other = same, other
     for number, window in enumerate(each, axis + 1):
         move = window.convolved if along else window.spread
         same, other = move(same, number), move(other, number)
-    return same, other, fan * weights.mean
+        if along:
+            level_same, level_other = (window.convolved(held, number, True) for held in (level_same, level_other))
+    pairs = _joined(same, other, axis, target.shape[axis])
+    even = _joined(level_same, level_other, axis, target.shape[axis]) if along else pairs
+    return Moments(target.shape, 0.0, pairs, levels=levels, even=(pairs, even)), fan
 
 
 def _convolve(node: Node, of: Lookup) -> Moments:
-    source, _, bias, each, _ = _convolution(node)
+    source, held, bias, each, _ = _convolution(node)
     given, axis = of(source), len(node.shape) - len(each) - 1
-    same, other, factor = _through(given, node, node, True)
-    made = _made(node, given, _joined(same, other, axis, node.shape[axis]), factor * given.mean, bias, axis)
-    return replace(made, uneven=_uneven(each))
+    moments, fan = _through(given, node, node, True)
+    made = _made(node, given, moments.pairs, fan * weights_of_product(held).mean * given.mean, bias, axis)
+    made = _with_spread(made, _few(given, axis, each, int(node.argument("groups", 6, 1))), fan)
+    even = made.pairs, moments.level_pairs + (made.pairs - moments.pairs)
+    return replace(made, levels=moments.levels, even=even)
 
 
 def _convolve_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
-    source, _, _, each, _ = _convolution(node)
-    axis = len(node.shape) - len(each) - 1
-    same, other, _ = _through(gradient, node, source, False)
-    moments = Moments(source.shape, 0.0, _joined(same, other, axis, source.shape[axis]))
+    source = _convolution(node)[0]
+    moments, _ = _through(gradient, node, source, False)
     yield source, replace(moments, noise=gradient.noise + gaussian_noise(moments))
 
 

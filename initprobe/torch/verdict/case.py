@@ -29,7 +29,7 @@ class Case:
         recorder: all operations, and what each parameter was used for.
         structure: layers, chains and streams.
         limits: thresholds of the verdict.
-        moved: by name of a parameter, whether an entry of its gradient is not 0; None for a parameter without gradient.
+        moved: by name of a parameter, whether an entry of its gradient is not 0. None for a parameter without gradient.
         differentiated: whether there was a backward pass.
         void: by name of a module, which of its parameters holds NaN or infinities.
         peaks: by name, the largest magnitude in each small parameter.
@@ -38,6 +38,7 @@ class Case:
         training: whether the model was in training mode.
         dtype: of the parameters, as `float32`; None for a model without any.
         formats: what small formats would lose.
+        tries_fixes: lines that may fix a finding are tried; otherwise none are written.
     """
 
     inventory: Inventory
@@ -53,6 +54,7 @@ class Case:
     training: bool = True
     dtype: str | None = None
     formats: tuple[FormatStats, ...] = ()
+    tries_fixes: bool = True
 
     @property
     def layers(self) -> list[Layer]:

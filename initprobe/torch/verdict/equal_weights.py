@@ -78,7 +78,7 @@ def _ends_differ(weight: Any) -> bool:
 
 
 def _quickly_indexed(weight: Any) -> Any:
-    """The same entries as an array where NumPy can hold them: it takes an entry in a quarter of the time."""
+    """The same entries as an array where NumPy can hold them. It takes an entry in a quarter of the time."""
     from initprobe.torch.measure import is_shared
 
     return weight.numpy() if is_shared(weight) else weight

@@ -1,4 +1,4 @@
-"""Norms that do not normalize: a weight of 0 or far from 1, an eps above the variance, no batch seen yet."""
+"""Norms that do not normalize. A weight is 0 or far from 1, eps is above the variance, or no batch was seen yet."""
 
 from __future__ import annotations
 

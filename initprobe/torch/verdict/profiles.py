@@ -64,7 +64,7 @@ def sustained(profile: Sequence[float], sign: int, least: int = 2, floor: float 
 
 
 def _steadiest(values: Array, least: int, floor: float) -> tuple[float, int, int] | None:
-    """The largest steady change of at least `floor`, with the places where it begins and ends; of equal ones the first.
+    """The largest steady change of at least `floor`, with the places where it begins and ends. Of equal ones the first.
 
     The steady change of a part is at most its whole change, so most lengths need no closer look.
     """
@@ -96,7 +96,7 @@ def _largest_changes(values: Array, least: int) -> Array:
 
 
 def _steady_changes(values: Array, steps: int) -> Array:
-    """For each part of so many steps, the rate of its slower half times the steps; 0 where the halves disagree."""
+    """For each part of so many steps, the rate of its slower half times the steps. 0 where the halves disagree."""
     starts, ends = values[:-steps], values[steps:]
     changes = np.full(len(starts), np.inf)
     for half in {steps // 2, steps - steps // 2}:

@@ -1,4 +1,4 @@
-"""What multiplies from layer to layer of a chain, or from block to block of a stream; and one layer that explodes."""
+"""Rules for what multiplies along a chain of layers or a stream of blocks, and for one layer that explodes."""
 
 from __future__ import annotations
 

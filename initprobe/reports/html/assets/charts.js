@@ -54,10 +54,12 @@ function seriesOf(line, number, log) {
 function optionsOf(chart, width, range) {
   const axis = { stroke: colour("--ink"), grid: { stroke: colour("--rule"), width: 1 }, ticks: { show: false } };
   const decades = { splits: (plot, number, low, high) => logTicks(low, high), values: (plot, logs) => logs.map(tickText) };
+  const places = { splits: () => chart.x, filter: (plot, all) => all, values: (plot, values) => values.map(String) };
+  const across = chart.x_log ? places : chart.whole ? { incrs: STEPS } : {};
   return {
     width, height: 260,
-    scales: { x: { time: false }, y: { range: range || rangeOf(chart.lines, chart.log) } },
-    axes: [{ ...axis, label: chart.x_label, labelSize: 18, size: 30, ...(chart.whole ? { incrs: STEPS } : {}) }, { ...axis, size: 62, ...(chart.log ? decades : {}) }],
+    scales: { x: { time: false, ...(chart.x_log ? { distr: 3 } : {}) }, y: { range: range || rangeOf(chart.lines, chart.log) } },
+    axes: [{ ...axis, label: chart.x_label, labelSize: 18, size: 30, ...across }, { ...axis, size: 62, ...(chart.log ? decades : {}) }],
     series: [{ label: chart.x_label }, ...chart.lines.map((line, number) => seriesOf(line, number, chart.log))],
     legend: { show: chart.lines.length <= 12 },
     cursor: { y: false, drag: { x: false, y: false } },

@@ -1,0 +1,149 @@
+"""Windows of convolutions and pooling along one axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+
+from initprobe.arrays import Array
+from initprobe.torch.theory.moments import Moments, shares
+from initprobe.torch.theory.trace import Node
+
+
+@dataclass(frozen=True)
+class Window:
+    """A convolution along one axis.
+
+    Attributes:
+        size: places of the input.
+        made: places of the output.
+        taps: of the kernel.
+        stride: places of the input from one output to the next.
+        padding: places added at the start; None for as many as keep the size.
+        dilation: places from one tap to the next.
+    """
+
+    size: int
+    made: int
+    taps: int
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+
+    @cached_property
+    def _taken(self) -> tuple[Array, Array]:
+        """The place of the input under each tap, `(made, taps)`, and whether it is inside."""
+        places = np.arange(self.made)[:, None] * self.stride - self.padding + np.arange(self.taps) * self.dilation
+        return np.clip(places, 0, self.size - 1), (places >= 0) & (places < self.size)
+
+    def reached(self, levels: Array | None) -> Array:
+        """Sum over the taps of each output, of one number per place of the input; of ones for None."""
+        places, inside = self._taken
+        return np.asarray((inside if levels is None else levels[places] * inside).sum(1, dtype=float))
+
+    def returned(self, levels: Array | None) -> Array:
+        """Sum over the outputs that take each place of the input, of one number per output; of ones for None."""
+        places, inside = self._taken
+        given = inside if levels is None else inside * levels[:, None]
+        return np.bincount(places.ravel(), np.asarray(given, float).ravel(), self.size)
+
+    @property
+    def inside(self) -> float:
+        """Mean share of the taps of an output that are not beyond the border."""
+        return _inside(self)
+
+    @cached_property
+    def shared(self) -> Array:
+        """Share of the taps that are inside at two outputs, over the share at one, by the distance of the outputs."""
+        places = np.arange(self.made)[:, None] * self.stride - self.padding + np.arange(self.taps) * self.dilation
+        inside = ((places >= 0) & (places < self.size)).astype(float)
+        both = [np.mean(inside[: self.made - apart] * inside[apart:]) for apart in range(self.made)]
+        return np.asarray(np.array(both) / max(both[0], 1e-300))
+
+    def convolved(self, pairs: Array, axis: int, even: bool = False) -> Array:
+        """Pairs of outputs by distance, of pairs of inputs: at borders, two outputs share fewer taps than one has.
+
+        If `even`, what all places have in common loses as much at any distance.
+        """
+        thin, shared = self.thinned(pairs, axis), self.shared
+        if thin.shape[axis] == 1:
+            return thin
+        weights = shares(self.made, self.made)[1:]
+        mean = float(shared[1:] @ weights / weights.sum())
+        if thin.shape[axis] == 2 != self.made:
+            shared = np.array([1.0, mean])
+        shared = shared.reshape([-1 if place == axis else 1 for place in range(thin.ndim)])
+        if not even:
+            return np.asarray(thin * shared)
+        weights = shares(self.made, thin.shape[axis])[1:]
+        far = np.expand_dims(np.moveaxis(thin, axis, -1)[..., 1:] @ (weights / weights.sum()), axis)
+        change = far * (mean - shared)
+        change[(slice(None),) * axis + (0,)] = 0
+        return np.asarray(thin * shared + change)
+
+    def thinned(self, pairs: Array, axis: int) -> Array:
+        """Pairs by distance between outputs, of pairs by distance between inputs."""
+        if self.made == 1:
+            return np.take(pairs, [0], axis)
+        if pairs.shape[axis] == 1:
+            return np.repeat(pairs, 2, axis)
+        if pairs.shape[axis] == 2 != self.size:
+            return pairs
+        return np.asarray(np.take(pairs, np.minimum(np.arange(self.made) * self.stride, pairs.shape[axis] - 1), axis))
+
+    def spread(self, pairs: Array, axis: int) -> Array:
+        """Pairs by distance between inputs, of pairs by distance between outputs: those that share weights."""
+        if self.size == 1:
+            return np.take(pairs, [0], axis)
+        if pairs.shape[axis] == 1 or (pairs.shape[axis] == 2 != self.made):
+            return pairs if pairs.shape[axis] > 1 else np.asarray(np.concatenate([pairs, np.zeros_like(pairs)], axis))
+        places = np.arange(self.size)
+        taken = np.take(pairs, np.minimum(places // self.stride, pairs.shape[axis] - 1), axis)
+        shape = [1] * pairs.ndim
+        shape[axis] = -1
+        return np.asarray(taken * (places % self.stride == 0).reshape(shape))
+
+
+@lru_cache(maxsize=1024)
+def _inside(window: Window) -> float:
+    starts = np.arange(window.made)[:, None] * window.stride - window.padding
+    places = starts + np.arange(window.taps) * window.dilation
+    return float(np.mean((places >= 0) & (places < window.size)))
+
+
+def per_axis(value: Any, count: int) -> tuple[int, ...]:
+    """An argument of a convolution or pooling, with one number per axis."""
+    if isinstance(value, tuple):
+        return value * count if len(value) == 1 else value
+    return (int(value),) * count
+
+
+def windows(node: Node, source: Node, taps: Sequence[int], places: tuple[int, int, int]) -> list[Window]:
+    """The windows along the axes after the second; `places` are those of stride, padding and dilation in the call."""
+    count = len(taps)
+    stride = node.argument("stride", places[0], 1)
+    strides = per_axis(taps if stride is None or stride == () else stride, count)
+    padding = node.argument("padding", places[1], 0)
+    dilations = per_axis(node.argument("dilation", places[2], 1), count)
+    if padding == "same":
+        pads: tuple[int, ...] = tuple(step * (tap - 1) // 2 for step, tap in zip(dilations, taps, strict=True))
+    else:
+        pads = (0,) * count if isinstance(padding, str) else per_axis(padding, count)
+    sizes, made = source.shape[-count:], node.shape[-count:]
+    return [Window(*each) for each in zip(sizes, made, taps, strides, pads, dilations, strict=True)]
+
+
+def swept(given: Moments, each: Sequence[Window], along: bool) -> tuple[float, Mapping[int, Array]]:
+    """Products per output, on average, of windows that are moved along or back, and the levels that they leave."""
+    count, levels = 1.0, {axis: level for axis, level in given.levels.items() if axis == 0}
+    for axis, window in enumerate(each, len(given.shape) - len(each)):
+        level = given.levels.get(axis)
+        made = window.reached(level) if along else window.returned(level)
+        count *= float(made.mean())
+        if np.ptp(made) > 0:
+            levels[axis] = made / made.mean()
+    return count, levels
