@@ -205,7 +205,8 @@ class Step:
     def moved(self, covariance: Array) -> float:
         """Variance of the mean of z, which deviations of the mean of h below give it, in variances of z."""
         factor = self.layer.n_in * self.layer.weight_mean
-        return factor * factor * float(covariance[MEAN, MEAN]) / self.spread_of_z if factor else 0.0
+        # NumPy's division, as z may be the same in every unit.
+        return float(factor * factor * covariance[MEAN, MEAN] / np.float64(self.spread_of_z)) if factor else 0.0
 
     def output(self, covariance: Array, drift: Array) -> Spread:
         """Spread of the variance of h, from `covariance` and mean `drift` of the deviations above the layer."""

@@ -95,8 +95,9 @@ class LayerTheory(Record):
             where the length map is unstable, and under norms and skips, where a part of order depth/width is not
             derived. Of the latter, the SD that z is taken in contains the log. Null where there is none.
         weight_gradient_uncertainty: the same for the variance of dL/dW. Predictions of gradients are null where they
-            may be off by more than a factor of 1.15 under batch norm, or of 1,000 under layer norm and skips.
-        output_uncertainty: the same for the variance of h, where the length map is unstable and under batch norm.
+            may be off by more than a factor of 1.15 under batch norm, or of 1,000 elsewhere.
+        output_uncertainty: the same for the variance of h, where lengths or means of h are unstable, and under batch
+            norm. Beyond a factor of 1,000 the predictions of a layer are null.
         output_shares: predicted share of the outputs in each bin of the output histogram; null after a skip.
     """
 
