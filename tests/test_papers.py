@@ -213,8 +213,11 @@ def test_schoenholz_2017(overrides):
     assert learned < 0.9 * chance
     for (sigma_w, layers), loss in losses.items():
         scale = fixed_point(ACTIVATIONS["tanh"], sigma_w, math.sqrt(0.05)).xi_c
-        if layers > 12 * scale:  # not half way to what a network on the line reaches
-            assert loss > (chance + learned) / 2, (sigma_w, layers)
+        if layers > 12 * scale:
+            # In the ordered phase e^-12 of the inputs' distance is left, a few units of float32: nothing is learned.
+            # In the chaotic phase inputs are far apart, and some learn by heart: not half of what the line reaches.
+            least = 0.9 * chance if sigma_w < 1.327 else (chance + learned) / 2
+            assert loss > least, (sigma_w, layers)
     figure = heat_map_figure(plot, "schoenholz_2017")
     assert "6 xi_c by theory" in texts(figure)
     assert_legible(figure)
@@ -229,8 +232,9 @@ def test_pennington_2017(overrides):
     depth, width = linear.layer, linear.count
     kurtosis = 1 / (2 * 0.5 * (1 + math.erf(1 / math.sqrt(2 * 0.463863969))) - 1)
     # Slopes of hard tanh depend on the length of the two inputs, whose mean has the relative SD sqrt(2/(2 width)). Per
-    # relative change of q, p(|z| < 1) = 0.86 changes by -0.23 of itself, and by 0.54 of that in each layer after it.
-    # That is 0.5 in all for the mean. The spread, which is depth times (1 - p)/p, changes by 1.63/(1 - 0.54)/depth.
+    # relative change of q, p(|z| < 1) = 0.86 changes by -0.23 of itself. In each layer after it, it changes by 0.54 of
+    # that. That is 0.5 in all for the mean. The spread, which is depth times (1 - p)/p, changes by 1.63/(1 -
+    # 0.54)/depth.
     strays = SDS * math.sqrt(1 / width)
     for last, spread, response in (
         (linear, depth, (0, 0)),

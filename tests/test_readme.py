@@ -1,4 +1,4 @@
-"""The README and its pages do what they say: every command runs, every figure is there, and shows what a run shows."""
+"""The README and its pages are true: every command runs, and every figure shows what a run shows."""
 
 import re
 import shlex
