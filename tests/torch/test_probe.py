@@ -546,7 +546,7 @@ def test_everything_else_works_on_it(tmp_path):
         (pair,) = paired(old, new)
         comparison = Comparison([parse_rule("verdict"), parse_rule("figures")])
         changes = {change.name: change for change in comparison.add(pair)}
-    assert changes["verdict"].new == "odd-layer" and changes["weight.variance"].layer == 2
+    assert changes["verdict"].new == "odd layer" and changes["weight.variance"].layer == 2
 
 
 @pytest.mark.parametrize(
