@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +17,7 @@ from initprobe.errors import ConfigError
 from initprobe.prediction.width_scaling import Scaling
 from initprobe.registry import suggestion
 from initprobe.torch.arguments import called, input_tensors
+from initprobe.torch.graph import Signal
 from initprobe.torch.inventory import Inventory, inventory
 from initprobe.torch.nested import tensors
 from initprobe.torch.passes import recording, watching
@@ -255,21 +256,30 @@ def _rows(
 ) -> Iterator[LayerSizes]:
     recorder, structure = first
     rows = [_layer(course, recorder, later, layer) for layer in structure.layers]
-    output, changes = course.output_rms, tuple(course.output_changes)
-    last = next((row for row in reversed(rows) if _is_same(row.output, output)), None)
+    signals = _output_signals(recorder)
+    last = _readout(signals, structure)
     for row, layer in zip(rows, structure.layers, strict=True):
-        if row is last:
+        if layer is last:
             yield replace(row, kind="readout")
         else:
             yield replace(row, is_inner=last is None and layer is structure.layers[-1])
-    yield from _attention(recorder, later)
+    yield from _attention(recorder, later, {signal.number for signal in signals})
     yield from _streams(structure, later)
     if last is None:
-        yield LayerSizes("output", "readout", output, None, changes)
+        yield LayerSizes("output", "readout", course.output_rms, None, tuple(course.output_changes))
 
 
-def _is_same(size: float, output: float) -> bool:
-    return math.isclose(size, output, rel_tol=1e-5)
+def _readout(signals: Sequence[Signal], structure: Structure) -> Layer | None:
+    """The layer that makes the output of the model; None where another operation makes it."""
+    return next((layer for layer in structure.layers if signals and layer.signal is signals[-1]), None)
+
+
+def _output_signals(recorder: SizeRecorder) -> list[Signal]:
+    """The signal of the first output of the model, then what it is a part or a softmax of, and so on."""
+    signals = recorder.results[:1]
+    while signals and (signals[-1].parent is not None or signals[-1].op.kind == "softmax"):
+        signals += [signals[-1].parent] if signals[-1].parent is not None else signals[-1].inputs[:1]
+    return signals
 
 
 def _layer(course: _Course, recorder: SizeRecorder, later: Sequence[SizeRecorder], layer: Layer) -> LayerSizes:
@@ -329,9 +339,10 @@ def _rate(course: _Course, layer: Layer, factor: float) -> float | None:
     return rate * (factor**2 if course.trained.family == "sgd" else factor)
 
 
-def _attention(recorder: SizeRecorder, later: Sequence[SizeRecorder]) -> Iterator[LayerSizes]:
+def _attention(recorder: SizeRecorder, later: Sequence[SizeRecorder], output: Collection[int]) -> Iterator[LayerSizes]:
+    """The logits of each softmax but one that makes the output: those are logits of classes."""
     modules = {op.number: op.module for op in recorder.operations}
-    for number, logits in recorder.attention.items():
+    for number, logits in ((each, logits) for each, logits in recorder.attention.items() if each not in output):
         share = recorder.attention_share[number] or 1.0
         changes = _whole([each.attention_changes for each in later], number)
         name = f"{modules[number] or number}: attention"
