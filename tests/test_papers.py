@@ -213,8 +213,11 @@ def test_schoenholz_2017(overrides):
     assert learned < 0.9 * chance
     for (sigma_w, layers), loss in losses.items():
         scale = fixed_point(ACTIVATIONS["tanh"], sigma_w, math.sqrt(0.05)).xi_c
-        if layers > 12 * scale:  # not half way to what a network on the line reaches
-            assert loss > (chance + learned) / 2, (sigma_w, layers)
+        if layers > 12 * scale:
+            # In the ordered phase e^-12 of the inputs' distance is left, a few units of float32: nothing is learned.
+            # In the chaotic phase inputs are far apart, and some learn by heart: not half of what the line reaches.
+            least = 0.9 * chance if sigma_w < 1.327 else (chance + learned) / 2
+            assert loss > least, (sigma_w, layers)
     figure = heat_map_figure(plot, "schoenholz_2017")
     assert "6 xi_c by theory" in texts(figure)
     assert_legible(figure)

@@ -1,6 +1,8 @@
 """What `import initprobe` offers beside `run`: the same numbers as the commands."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -65,6 +67,7 @@ def test_sweep_and_load(tmp_path):
     (tmp_path / "s.yaml").write_text(SWEEP)
     swept = initprobe.sweep(tmp_path / "s.yaml", out=tmp_path / "out", jobs=1)
     assert [row.state for row in swept.rows] == ["done", "done"] and "2 runs: 2 survive" in swept.table()
+    assert repr(swept) == f"<Sweep: 2 runs: 2 survive; {tmp_path / 'out' / 'sweep.db'}>"
     axes, result = next(swept.results())
     assert axes == {"init": "xavier"} and len(result.layers) == 3
     again = initprobe.load(tmp_path / "out")
@@ -94,6 +97,15 @@ def test_errors_of_a_sweep_name_the_argument(arguments, said, tmp_path):
     with pytest.raises(ConfigError) as refused:
         initprobe.sweep(file, out=tmp_path, **arguments)
     assert str(refused.value) == said
+
+
+def test_a_sweep_in_a_script_needs_no_guard(tmp_path):
+    """Workers do not run the script again, with or without `if __name__ == "__main__"`."""
+    (tmp_path / "s.yaml").write_text(SWEEP)
+    script = tmp_path / "script.py"
+    script.write_text("import initprobe\nprint('once', len(initprobe.sweep('s.yaml', jobs=1).rows))\n")
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("once 2\n", "")
 
 
 def test_load_of_a_directory_without_results_is_refused(tmp_path):

@@ -17,12 +17,12 @@ from initprobe.cli.parameters import option
 from initprobe.data.files import DEFAULT_OUT, RESULT_FILE, is_directory, is_file, kind_of, reason
 from initprobe.errors import ConfigError, OutputError
 from initprobe.formatting import visible
-from initprobe.reports.figures.drawer import pictures
+from initprobe.reports.figures.drawer import asked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from initprobe.reports.figures.drawer import Process
+    from initprobe.reports.figures.drawer import Picture, Process
     from initprobe.results.run import ProbeResult
 
 STDOUT = "-"
@@ -246,24 +246,40 @@ def check_exports(targets: Iterable[str | None], directory: Path | None) -> None
         check_writable(directory, directory=True)
 
 
-def save_result(
-    result: ProbeResult, directory: Path, formats: Sequence[str], process: Process | None = None
-) -> list[Path]:
-    """Write the figures and result.json to a directory.
+@contextmanager
+def saving(
+    result: ProbeResult, directory: Path | None, formats: Sequence[str], process: Process | None = None
+) -> Iterator[list[Path]]:
+    """Draw the figures while a block runs; at its end write them, and result.json, to a directory.
 
-    A figure that an earlier run left in another format would show another experiment: it is removed.
+    They are written also where the block fails, as where the reader of a pipe has gone, but not after Ctrl-C.
 
     Args:
         result: what was measured.
-        directory: where the files go; made if necessary.
+        directory: where the files go, made if necessary; None to write nothing.
         formats: of the figures; none draws no figures.
-        process: the process that draws them; without it this process draws.
+        process: the process that draws them; without it this process draws, at the end of the block.
 
-    Returns:
-        The paths, figures first.
+    Yields:
+        The paths, figures first: empty in the block, complete after it.
+    """
+    written: list[Path] = []
+    drawn = asked(result, formats, process) if directory and formats else tuple
+    try:
+        yield written
+    finally:
+        pictures = drawn()  # the process must have ended, also after Ctrl-C
+        if directory and not isinstance(sys.exception(), KeyboardInterrupt):
+            written += save_result(result, directory, pictures)
+
+
+def save_result(result: ProbeResult, directory: Path, pictures: Iterable[Picture]) -> list[Path]:
+    """Write the figures and result.json to a directory; returns the paths.
+
+    A figure that an earlier run left in another format would show another experiment: it is removed.
     """
     written = []
-    for kind, fmt, data in pictures(result, formats, process) if formats else ():
+    for kind, fmt, data in pictures:
         written.append(directory / f"{kind}.{fmt}")
         write_whole(written[-1], lambda file, data=data: file.write(data))  # type: ignore[misc]
     for stale in _figures_of_earlier_run(directory, written):

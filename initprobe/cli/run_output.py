@@ -54,37 +54,44 @@ def text_stream(*targets: str | None) -> IO[str]:
     return sys.stderr if STDOUT in targets else sys.stdout
 
 
-def print_verdict_alone(result: ProbeResult, file: IO[str]) -> None:
-    """Print the verdict without the tables, for `--quiet`.
-
-    Args:
-        result: with its findings.
-        file: an open text file.
-    """
-    from initprobe.reports.console import console
-    from initprobe.reports.verdict import print_verdict
-
-    print_verdict(result, console(file))
-
-
-def report(result: ProbeResult, written: list[Path], verbose: bool, file: IO[str], depth: int | None = None) -> None:
-    """Print the tables, the verdict and which files were written.
+def report(
+    result: ProbeResult, file: IO[str], *, quiet: bool = False, verbose: bool = False, depth: int | None = None
+) -> None:
+    """Print the tables and the verdict.
 
     Args:
         result: what was measured.
-        written: the files, the one to name first.
-        verbose: print every layer and every statistic.
         file: where to print.
+        quiet: print the verdict alone.
+        verbose: print every layer and every statistic.
         depth: of a PyTorch model: how many parts of a module's name make one row.
     """
+    from initprobe.reports.console import console
+
+    if quiet:
+        from initprobe.reports.verdict import print_verdict
+
+        print_verdict(result, console(file))
+    else:
+        from initprobe.reports.run_table import print_result
+
+        print_result(result, console(file), verbose, depth)
+
+
+def print_written(written: list[Path], file: IO[str]) -> None:
+    """Print which files were written; the first is named.
+
+    Args:
+        written: their paths.
+        file: where to print.
+    """
+    if not written:
+        return
     from rich.text import Text
 
     from initprobe.cli.outputs import relative
     from initprobe.reports.console import console
-    from initprobe.reports.run_table import print_result
 
-    to = console(file)
-    print_result(result, to, verbose, depth)
-    if written:
-        more = f" (+{len(written) - 1})" if len(written) > 1 else ""
-        to.print(Text.assemble((f"{'wrote':<10}", "bold"), f"{relative(written[0])}{more}"), soft_wrap=True)
+    more = f" (+{len(written) - 1})" if len(written) > 1 else ""
+    words = Text.assemble((f"{'wrote':<10}", "bold"), f"{relative(written[0])}{more}")
+    console(file).print(words, soft_wrap=True)

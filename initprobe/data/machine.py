@@ -39,10 +39,22 @@ def available_bytes(root: Path = _ROOT) -> int:
     Args:
         root: the directory that holds `proc` and `sys`.
     """
+    free, left = _free(root), memory_left(root)
+    return free if left is None else min(free, left)
+
+
+def _free(root: Path) -> int:
+    """Bytes that are free or used by caches only on the whole machine.
+
+    On Linux the system's own estimate, as psutil reads it: to load psutil takes 5 ms.
+    """
+    for line in _text(root / "proc/meminfo").splitlines():
+        name, _, size = line.partition(":")
+        if name == "MemAvailable":
+            return 1024 * int(size.split()[0])
     import psutil
 
-    free, left = int(psutil.virtual_memory().available), memory_left(root)
-    return free if left is None else min(free, left)
+    return int(psutil.virtual_memory().available)
 
 
 def _affinity() -> int:

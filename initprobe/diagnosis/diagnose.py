@@ -30,7 +30,9 @@ from initprobe.results.summary import Finding
 
 # Findings of one severity that begin at the same layer come in the order of their rules here. Others follow.
 _ORDER = (inputs, signal, units, correlation, fluctuations, width, weight_scales, float_range, number_formats)
-_MODULES = modules_with_rules(initprobe.diagnosis, _ORDER, without={"diagnose"})
+# Those of `initprobe width` judge another kind of result.
+_WITHOUT = {"diagnose", "width_sizes", "width_verdict"}
+_MODULES = modules_with_rules(initprobe.diagnosis, _ORDER, _WITHOUT)
 RULES: Registry[Rule] = Registry("rule", [rule for module in _MODULES for rule in module.RULES])
 
 

@@ -111,7 +111,7 @@ def modules_with_rules(package: ModuleType, first: Sequence[ModuleType], without
     Args:
         package: a package.
         first: the modules whose order matters.
-        without: names of modules that read the rules, and have none of their own.
+        without: names of modules that have no rules, and read them or would be loaded for nothing.
     """
     names = sorted(info.name for info in iter_modules(package.__path__) if info.name not in without)
     modules = [import_module(f"{package.__name__}.{name}") for name in names]

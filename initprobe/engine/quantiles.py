@@ -102,13 +102,12 @@ class _Curves:
         Returns:
             How many entries lie at or below each value, and the value below which each share lies.
         """
+        below = np.empty_like(values)
+        for index, (places, part) in enumerate(zip(values / self._unit, self._parts, strict=True)):
+            below[index] = np.interp(places, self._points[part], self._counts[part])
+        # Counts ascend over all sketches, so one call reads them all.
         ranks = self._before[:, None] + self.totals[:, None] * shares
-        below, reached = np.empty_like(values), np.empty_like(ranks)
-        rows = zip(values / self._unit, ranks, self._parts, strict=True)
-        for index, (places, own_ranks, part) in enumerate(rows):
-            points, counts = self._points[part], self._counts[part]
-            below[index] = np.interp(places, points, counts)
-            reached[index] = np.interp(own_ranks, counts, points)
+        reached = np.interp(ranks, self._counts, self._points)
         return below - self._before[:, None], reached * self._unit
 
 

@@ -99,10 +99,10 @@ class Sketch:
         counted = [t.counts for t in tallies if t.counts is not None]
         if exponent:
             self.centre = self.centre or 0.0
-            self._add_counts([self.grid.moved(part, exponent) for part in counted])
+            self._add_counts([self.grid.moved(part, exponent) for part in counted], total.count)
             return
         first, self.centre = self.centre is None, self._chosen_centre(total)
-        self._add_counts(recount(self.centre) if first and self.centre else counted)
+        self._add_counts(recount(self.centre) if first and self.centre else counted, total.count)
 
     def add_all_but_counts(self, total: Moments, low: float, high: float, zeros: int, centre: float) -> None:
         """Add all statistics of a tensor but its counts, which must then be of its entries minus the centre.
@@ -138,11 +138,15 @@ class Sketch:
         concentrated = 0 < CONCENTRATED * math.sqrt(total.variance) < abs(total.true_mean)
         return float(self.dtype.type(total.true_mean)) if concentrated else 0.0
 
-    def _add_counts(self, parts: Iterable[Array]) -> None:
+    def _add_counts(self, parts: Iterable[Array], entries: int) -> None:
+        """Add the counts of the parts of a tensor with at most so many entries."""
         table, *others = parts
         if others or len(self.keys):
-            table = reduce(lambda total, part: np.add(total, part, out=total), others, table.astype(np.int64))
-            table[self.keys] += self.counts.astype(np.int64)
+            fits = self.total + entries <= np.iinfo(np.int32).max
+            table = table.astype(np.int32 if fits else np.int64)  # int32 takes half the time
+            for part in others:
+                table += part
+            table[self.keys] += self.counts.astype(table.dtype)
         keys = np.flatnonzero(table != 0)
         # Sorted by value: negative numbers come first. Their keys are the larger ones, in the order of magnitude.
         first = int(np.searchsorted(keys, self.grid.size // 2))

@@ -30,36 +30,21 @@ import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.meanfield.correlated_pairs import hermite_grid, products_of_rows
+from initprobe.meanfield.directions import Added, Spectrum
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.moments import Moments
 from initprobe.meanfield.radial import quotient
 from initprobe.meanfield.row_grid import RowGrid
-from initprobe.meanfield.signals import (
-    NO_VARIANCE,
-    Signal,
-    Varying,
-    batch_means,
-    centred_gram,
-    cosines,
-    pair_statistics,
-)
+from initprobe.meanfield.signals import Signal, batch_means, centred_gram, cosines, pair_statistics
 
 # Simulated over ten layers of 100 units, on noise, digits and image-like inputs, ReLU and tanh. With 16 samples the
 # gradient at layer 1 is 8% to 14% below its prediction. With 12 samples it is up to 18% below, with 10 up to 21%. The
 # second limit was chosen. It is on the mean of one over a unit's variance, relative to one over its mean, at the first
 # layer.
 FEWEST_SAMPLES, _LARGEST_INVERSE = 16, 1.6
-# Measured, not derived: the second order of what is missing along the signals. The networks were linear, sigmoid and
-# hard sigmoid, of 40 to 256 units and 50 to 300 samples.
-_SATURATION = 2.5
-# `E[1 / v]` is integrated over all directions where one over their number exceeds this, unless too few rows are known.
-_FEW_DIRECTIONS, _MOST_MISSING = 0.02, 8
-# `sum share^3` over the squared `sum share^2` of directions. It is 1.25 to 1.5 for products of normal matrices
-# (Fuss-Catalan numbers). Simulations of linear, tanh and sigmoid networks give 1.3 to 1.5 in layers 3 to 30.
-_THIRD_MOMENT = 1.4
-# Chosen: least factor of the variance of z. In the first order it is negative for rows that are much longer.
+_ONE_DIRECTION = Spectrum(np.ones(8))
+# Chosen: least factor of the variance of z, which is negative in the first order for rows that are much longer.
 _LEAST_LENGTHENING = 0.1
-_LOG_RANGE, _LOG_NODES, _CONVERGED = (-16.0, 14.0), 121, -9.0
 
 
 def fault_of(inputs: InputMoments, batch: int) -> str | None:
@@ -109,7 +94,8 @@ class BatchNoise:
         inverse: mean over units of one over it, relative to one over its mean.
         correlations: of z of all pairs of rows, `(rows, rows)`.
         followed: half the relative covariance of the unit's variance with the product of two rows, `(rows, rows)`.
-        lengths: relative variance over networks of a row's mean square.
+        mean: spectrum of the mean kernel.
+        spectrum: the same at this width.
     """
 
     variance: float
@@ -117,35 +103,29 @@ class BatchNoise:
     inverse: float
     correlations: Array
     followed: Array
-    lengths: float = 0.0
+    mean: Spectrum = _ONE_DIRECTION
+    spectrum: Spectrum = _ONE_DIRECTION
 
     @classmethod
-    def of(cls, gram: Array, batch: int, varying: Varying = NO_VARIANCE) -> BatchNoise:
+    def of(cls, gram: Array, batch: int, added: Added | None = None) -> BatchNoise:
         """The noise of a batch norm whose inputs have these mean products of rows, `(rows, rows)`.
 
-        What varies over networks leaves the correlations of z unchanged.
-
-        Args:
-            gram: mean products of rows over units, `(rows, rows)`.
-            batch: samples that the norm averages over.
-            varying: variances over networks.
+        What a finite width adds leaves the correlations of z unchanged.
         """
         centred = centred_gram(gram, batch)
-        mean = float(np.maximum(centred.diagonal(), 0.0).mean())
-        if not 0 < mean < math.inf:
+        size = float(np.maximum(centred.diagonal(), 0.0).mean())
+        if not 0 < size < math.inf:
             return cls(0.0, np.zeros(len(gram)), 1.0, np.zeros_like(centred), np.zeros_like(centred))
-        centred = centred / mean
+        centred = centred / size
         squares = np.maximum(centred.diagonal(), 0.0)
         by_row, overall = batch_means(np.vecdot(centred, centred), centred.diagonal() ** 2, batch)
-        own, inverse = quotient(by_row, squares), _inverse(centred, overall, batch)
+        mean = Spectrum.of(centred, overall)
+        spectrum = mean if added is None else added.to(mean)
+        own, wider = quotient(by_row, squares), spectrum.second - overall
         cosine = cosines(centred)
         correlations, followed = _correlations(centred, cosine, own, batch)
-        added = (1 - 1 / batch) * varying.products + varying.lengths / batch
-        wider = overall + added
-        # `1 + 2 v + (12 - 8 r) v^2` to second order, r being `_THIRD_MOMENT`; the finite batch alone is integrated.
-        inverse *= ((1 + wider) / (1 + overall)) ** 2
-        followed += (1 - 2 / batch) * varying.products * cosine
-        return cls(wider, own + added, inverse, correlations, followed, varying.lengths)
+        followed += (1 - 2 / batch) * wider * cosine
+        return cls(spectrum.second, own + wider, spectrum.inverse, correlations, followed, mean, spectrum)
 
     @property
     def lengthening(self) -> Array:
@@ -154,8 +134,8 @@ class BatchNoise:
 
     @property
     def excess(self) -> Array:
-        """The excess kurtosis over units and networks of each row's z, over 24, `(rows,)`."""
-        return np.asarray(self.variance / 4 - self.own / 2 + self.lengths / 8)
+        """The excess kurtosis over units of each row's z, over 24, `(rows,)`."""
+        return np.asarray(self.variance / 4 - self.own / 2)
 
     def on_moments(self, grid: RowGrid, of: Moments) -> Moments:
         """The moments of h, `of` for a normal z, with the excess kurtosis of z.
@@ -183,10 +163,12 @@ class BatchNoise:
         variance, and T its covariance with products of rows. Of each, terms up to the first order in C are kept.
         """
         mean, first, second, third, fourth, fifth = (coefficients[k] * math.sqrt(math.factorial(k)) for k in range(6))
-        excess, own = self.excess, self.variance / 4 - self.own / 2
-        kernel = _symmetric((excess * fifth, first), ((self.variance - self.own) * third, first), (own * third, third))
+        excess = self.excess
+        kernel = _symmetric(
+            (excess * fifth, first), ((self.variance - self.own) * third, first), (excess * third, third)
+        )
         kernel *= self.correlations
-        kernel += _symmetric((excess * fourth, mean), (own * second, second))
+        kernel += _symmetric((excess * fourth, mean), (excess * second, second))
         if third.any():
             kernel -= self.followed * _symmetric((third, first))
         return kernel
@@ -219,78 +201,54 @@ def _correlations(centred: Array, cosine: Array, own: Array, batch: int) -> tupl
     return shifted, followed
 
 
-def _inverse(centred: Array, variance: float, batch: int) -> float:
-    """`E[1 / v]` of `v = sum_i share_i chi^2_i`, over the shares of the directions, relative to `1 / E[v]`.
-
-    It is `integral_0^inf prod_i (1 + 2 share_i t)^(-1/2) dt`. With many directions it is `1 / (1 - 2 variance)`.
-    """
-    if variance < _FEW_DIRECTIONS or batch > len(centred) * _MOST_MISSING:
-        return 1 / (1 - 2 * variance) if variance < 0.5 else math.inf
-    values = np.maximum(np.linalg.eigvalsh(centred), 0.0)
-    shares = values / values.sum()
-    # t = exp(x): the integrand falls exponentially on both sides.
-    x = np.linspace(_LOG_RANGE[0], _LOG_RANGE[1], _LOG_NODES)
-    logs = x - 0.5 * np.log1p(2 * shares * np.exp(x)[:, None]).sum(axis=1)
-    return float(np.exp(logs).sum() * (x[1] - x[0])) if logs[-1] < logs.max() + _CONVERGED else math.inf
-
-
-def varying_above(
-    grid: RowGrid, below: Varying, weight: float, units: int, batch: int, variance_of_units: float
-) -> Varying:
-    """How products of rows of a layer's output vary over networks.
+def added_by(
+    grid: RowGrid, noise: BatchNoise | None, below: tuple[Spectrum, Spectrum], branch: float, sizes: tuple[int, int]
+) -> Added | None:
+    """What a finite width adds to the directions of the batch above a layer; None without an output that varies.
 
     Args:
         grid: the activation on the grid.
-        below: the same for the input of the layer, or of its branch.
-        weight: share of the layer's own output in the variance of its output with the skip. The rest comes from a skip.
-        units: of the layer.
-        batch: number of samples.
-        variance_of_units: half the relative variance of a unit's variance over the batch.
+        noise: of its batch norm; None without one.
+        below: spectra of the mean kernel and at this width, of the input of the layer or of its branch.
+        branch: share of the layer's own output in the variance of its output with the skip.
+        sizes: units of the layer, and samples.
     """
-    nodes = hermite_grid()
-    centred = grid.value - nodes.mean(grid.value)[:, None]
-    squares = centred * centred
-    variance = float(grid.average(squares).mean())
-    if not 0 < variance < math.inf:
-        return below
-    along = float((grid.average(grid.value * nodes.z) ** 2).mean()) / variance * (1 - 1 / batch)
-    # A long row is a part of what its own units are divided by.
-    growth = float(grid.average(centred * grid.slope * grid.deviation).mean()) / variance * (1 - 2 / batch)
-    kurtosis = float(grid.average(squares * squares).mean()) / variance**2
-    mixed = weight * (1 - weight)
-    # The second order: a unit along a large direction is divided by more. `sum share^2` loses `4 (r - 1) v^2`.
-    equalised = max(1 - 4 * (_THIRD_MOMENT - 1) * variance_of_units, 0.0)
-    return Varying(
-        (1 - weight + weight * along) ** 2 * equalised * below.products + (weight**2 + 2 * mixed) / units,
-        (1 - weight + weight * growth) ** 2 * below.lengths + (weight**2 * (kurtosis - 1) + 4 * mixed) / units,
+    z, fourth = hermite_grid().z, hermite_grid().fourth
+    excess = 0.0 if noise is None else noise.excess
+    mean, square, product = (
+        grid.average(f) + excess * grid.spread(f @ fourth) for f in (grid.value, grid.value**2, grid.value * z)
     )
+    variance = float((square - mean * mean).mean())
+    if not 0 < variance < math.inf:
+        return None
+    # Where correlations have the variance v, a cube of one is 3 v times it, plus what is across: Isserlis' theorem.
+    cubic = grid.spread(grid.value @ hermite_grid().analysis[3])
+    varying = max(below[1].second - 1 / sizes[1], 0.0)
+    along = min(float((product * product + 3 * varying * cubic * cubic).mean()) / variance, 1.0)
+    return Added.by_layer(*below, along, branch, sizes)
 
 
 class Missing(NamedTuple):
     """What a gradient lacks below batch norms.
 
     Attributes:
-        along_signals: share of it that is missing along the h of other samples.
+        lost: share of its mean square that is missing along the h of other samples.
         steps: norms that have removed its part along their z, over the samples; those far above count less.
     """
 
-    along_signals: float
+    lost: float
     steps: float
-
-    @property
-    def lost(self) -> float:
-        """Share of the mean square that the weights lose. Only the first order is derived."""
-        return self.along_signals / (1 + _SATURATION * self.along_signals)
 
 
 NOTHING = Missing(0.0, 0.0)
 
 
-def missing_below(grid: RowGrid, missing: Missing, units: int, batch: int) -> Missing:
+def missing_below(grid: RowGrid, noise: BatchNoise, missing: Missing, units: int, batch: int) -> Missing:
     """What is missing from a gradient below the weights of a layer with a batch norm.
 
     Args:
         grid: the activation on the grid.
+        noise: of the batch norm.
         missing: of dL/dh of the layer's output.
         units: inputs of the layer.
         batch: number of samples.
@@ -300,7 +258,8 @@ def missing_below(grid: RowGrid, missing: Missing, units: int, batch: int) -> Mi
     if not slope_square > 0:
         return NOTHING
     pulled, passed = float(grid.average(square * z * z).mean()) / slope_square, _passed(grid, batch)
-    return Missing((1 + pulled) / units + passed * missing.along_signals, pulled + passed * missing.steps)
+    lost = noise.spectrum.lost(passed * missing.lost, 1 + pulled, units)
+    return Missing(lost, pulled + passed * missing.steps)
 
 
 def _passed(grid: RowGrid, batch: int) -> float:

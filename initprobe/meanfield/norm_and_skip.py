@@ -29,8 +29,9 @@ from initprobe.activations.norms import EPSILON
 from initprobe.activations.record import Activation
 from initprobe.activations.skips import Wiring
 from initprobe.arrays import Array
-from initprobe.meanfield.batch_norm import BatchNoise, kernel_after, varying_above
+from initprobe.meanfield.batch_norm import BatchNoise, added_by, kernel_after
 from initprobe.meanfield.correlated_pairs import hermite_grid, series
+from initprobe.meanfield.directions import Added
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer, Pairs, State, shares_of
 from initprobe.meanfield.norm_and_skip_gradients import LayerGradients, LayerPass, gradients
@@ -38,7 +39,7 @@ from initprobe.meanfield.predict import LayerTheory
 from initprobe.meanfield.propagate import first_pairs, group_moments
 from initprobe.meanfield.radial import quotient
 from initprobe.meanfield.row_grid import RowGrid
-from initprobe.meanfield.signals import Signal, Varying, cosines, pair_statistics
+from initprobe.meanfield.signals import Signal, cosines, pair_statistics
 
 
 def predict_norm_and_skip(
@@ -125,7 +126,7 @@ def _scaling(layer: Layer, wiring: Wiring, signal: Signal, batch: int) -> _Scali
         return _Scaling(squares, layer.normal_bias_variance, 0.0, inverse, unscaled, None)
     centred = signal.centred(batch)
     inverse = np.full_like(centred, 1 / (gain * float(signal.shares @ centred) + EPSILON))
-    noise = BatchNoise.of(signal.rows, batch, signal.varying)
+    noise = BatchNoise.of(signal.rows, batch, signal.added)
     # Biases are the same for all samples.
     return _Scaling(centred, 0.0, 0.0, inverse, noise.lengthening, noise)
 
@@ -159,8 +160,9 @@ def _forward(
     else:
         kernel = kernel_after(grid, state.moments.square, correlations, noise)
         share = _branch_share(state, kept, wiring.skip, batch)
-        varying = varying_above(grid, kept.varying, share, layer.n_out, batch, 0.0 if noise is None else noise.variance)
-        output = _output_rows(kernel, state, kept, wiring.skip, varying)
+        below = kept.spectra(batch) if noise is None or kept is not signal else (noise.mean, noise.spectrum)
+        added = added_by(grid, noise, below, share, (layer.n_out, batch))
+        output = _output_rows(kernel, state, kept, wiring.skip, added)
     return LayerPass(
         signal=signal,
         state=state,
@@ -187,15 +189,15 @@ def _branch_share(state: State, kept: Signal, skip: float | None, batch: int) ->
     return branch / (branch + around) if branch + around > 0 else 1.0
 
 
-def _output_rows(kernel: Array, state: State, signal: Signal, skip: float | None, varying: Varying) -> Signal:
+def _output_rows(kernel: Array, state: State, signal: Signal, skip: float | None, added: Added | None) -> Signal:
     """The output of a layer in rows, from the kernel of phi(z); arguments as in `_output`."""
     if skip is None:
-        return Signal.of_rows(kernel, state.moments.mean, varying)
+        return Signal.of_rows(kernel, state.moments.mean, added)
     crossed = skip * np.multiply.outer(signal.means, state.moments.mean)
     return Signal.of_rows(
         signal.rows + crossed + crossed.T + skip**2 * kernel,
         signal.means + skip * state.moments.mean,
-        varying,
+        added,
     )
 
 

@@ -83,12 +83,7 @@ def gradients(
         elif branch is not None:
             branch = replace(branch, shared=branch.shared * step.kept_along)
         share = np.where(gradient.square > 0, mean / gradient.square, 1.0)
-        delta = step.delta
-        if wiring.by_sample:
-            delta = delta * length_factor(here.grid, layer, here.state.kurtosis, _share_above(step, above))
-        inner = delta * here.inverse_square
-        if wiring.by_sample:
-            inner = inner * norm_factor(step.averages, here.output.squares, layer, is_bare=wiring.skip is None)
+        delta, inner = _of_layer(step, above)
         weight = here.weighted * inner if np.all(share == 1) else _mixed(here, share) * inner
         if here.noise is not None:
             share = np.zeros_like(share)
@@ -98,12 +93,31 @@ def gradients(
             weight, inner = here.weighted * inner * by_row * kept_in_weights, inner * by_row * kept
         by_layer.append(LayerGradients(gradient.square, delta, weight))
         if here.noise is not None:
-            missing = missing_below(here.grid, missing if wiring.skip is None else NOTHING, layer.n_in, batch)
+            missing = missing_below(
+                here.grid, here.noise, missing if wiring.skip is None else NOTHING, layer.n_in, batch
+            )
         gradient, above = step.below(inner, missing), step
         mean = share * gradient.square
         if wiring.opens and branch is not None:
             gradient, branch, mean = branch.joined(gradient, here.signal.squares, layer.n_in), None, mean + mean_around
     return reversed(by_layer)
+
+
+def _of_layer(step: _Step, above: _Step | None) -> tuple[Array, Array]:
+    """Mean squares of dL/dz, and of dL/dy for a norm of samples, `(groups,)` each."""
+    layer, wiring, here = step.layer, step.wiring, step.here
+    if not wiring.by_sample:
+        return step.delta, step.delta * here.inverse_square
+    delta = step.delta * length_factor(here.grid, layer, here.state.kurtosis, _share_above(step, above))
+    factor = norm_factor(step.averages, here.output.squares, layer, is_bare=wiring.skip is None)
+    return delta, delta * here.inverse_square * factor
+
+
+def missing_after(layer: Layer, wiring: Wiring, here: LayerPass, missing: Missing, batch: int) -> Missing:
+    """What batch norms have removed from a gradient below a layer, from what they have above it."""
+    if here.noise is None:
+        return missing
+    return missing_below(here.grid, here.noise, missing if wiring.skip is None else NOTHING, layer.n_in, batch)
 
 
 def _share_above(step: _Step, above: _Step | None) -> Array | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,9 +23,10 @@ from initprobe.arrays import Array
 from initprobe.meanfield.finite_width import NO_SPREAD, LayerSpread, Spread
 from initprobe.meanfield.gradient_spread import of_mean
 from initprobe.meanfield.layer import Layer
-from initprobe.meanfield.left_out import left_out_backward, left_out_forward
+from initprobe.meanfield.left_out import BatchRows, with_left_out
 from initprobe.meanfield.norm_and_skip_gradients import LayerPass
 from initprobe.meanfield.norm_and_skip_units import Units, units_of
+from initprobe.meanfield.row_lengths import NO_EFFECT, LengthEffects
 from initprobe.meanfield.unit_noise import free_share
 
 # Entries of the vector of deviations: mean square and mean of the branch's input, then of the layer's input.
@@ -39,6 +40,8 @@ def spread_norm_and_skip(
     passes: Sequence[LayerPass],
     gradients: Sequence[float],
     samples: int,
+    lengths: Sequence[LengthEffects] = (),
+    batch: int = 0,
 ) -> list[LayerSpread]:
     """Spread of the variances measured in one network, given its input, for every layer.
 
@@ -49,7 +52,10 @@ def spread_norm_and_skip(
         passes: the forward passes.
         gradients: predicted variance of dL/dh at every layer.
         samples: number of samples that the variances are taken over.
+        lengths: what the lengths of rows do, under batch norm; empty where nothing is known of them.
+        batch: samples in one batch of a batch norm.
     """
+    lengths = lengths or [NO_EFFECT] * len(layers)
     with np.errstate(all="ignore"):
         units = [
             units_of(wiring.acting(activation), layer, wiring, here, samples)
@@ -62,14 +68,7 @@ def spread_norm_and_skip(
         # Behind a norm nothing of the gradient runs along h; what exceeds infinite width is not a radial mode.
         is_normed = any(wiring.norm is not None for wiring in wirings)
         spreads = spreads_of(of_batch, of_single, None if is_normed else gradients, samples)
-        forward = [0.0] * len(layers)
-        if any(wiring.by_batch for wiring in wirings):
-            forward = list(map(left_out_forward, layers, wirings, passes))
-        left_out = *left_out_backward(layers, wirings, passes), forward
-        return [
-            replace(spread, underived_gradient=gradient, underived_weight=weight, underived_output=output)
-            for spread, gradient, weight, output in zip(spreads, *left_out, strict=True)
-        ]
+        return with_left_out(spreads, layers, wirings, passes, BatchRows(lengths, batch or samples))
 
 
 def spreads_of(

@@ -6,32 +6,18 @@ with all their products, `gram`, and each row is a group.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
 from initprobe.arrays import Array
+from initprobe.meanfield.directions import Added, Spectrum
 from initprobe.meanfield.input_moments import InputMoments, sample_groups
 
 # Rows that stand for a batch whose pairs were not measured; odd, so that each row has equally many pairs of both kinds.
 _STAND_INS = 33
-
-
-class Varying(NamedTuple):
-    """Variances over networks of finite width of centred products of rows, in units of mean squares.
-
-    Attributes:
-        products: of two rows.
-        lengths: of one row with itself.
-    """
-
-    products: float
-    lengths: float
-
-
-NO_VARIANCE = Varying(0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -45,7 +31,7 @@ class Signal:
         cosine: mean cosine between the h of two different samples.
         cosine_variance: variance of that cosine over pairs.
         gram: mean products over units of the h of two rows, `(groups, groups)`; None where groups are not rows.
-        varying: how the products of rows vary over networks.
+        added: what a finite width adds to the directions of rows.
     """
 
     shares: Array
@@ -54,7 +40,7 @@ class Signal:
     cosine: float
     cosine_variance: float
     gram: Array | None = None
-    varying: Varying = NO_VARIANCE
+    added: Added | None = None
 
     @classmethod
     def of(cls, inputs: InputMoments, by_row: bool) -> Signal:
@@ -70,16 +56,10 @@ class Signal:
         return cls.of_rows(gram, np.full(len(gram), float(np.mean(inputs.means))))
 
     @classmethod
-    def of_rows(cls, gram: Array, means: Array, varying: Varying = NO_VARIANCE) -> Signal:
-        """A signal of rows, with their products `(rows, rows)` and their means over units `(rows,)`.
-
-        Args:
-            gram: mean products of rows over units.
-            means: of the rows over units.
-            varying: variances over networks.
-        """
+    def of_rows(cls, gram: Array, means: Array, added: Added | None = None) -> Signal:
+        """A signal of rows, with their products `(rows, rows)` and their means over units `(rows,)`."""
         squares = gram.diagonal().copy()
-        return cls(np.full(len(gram), 1 / len(gram)), squares, means, *pair_statistics(cosines(gram)), gram, varying)
+        return cls(np.full(len(gram), 1 / len(gram)), squares, means, *pair_statistics(cosines(gram)), gram, added)
 
     def centred(self, batch: int) -> Array:
         """Mean square of h minus its mean over a batch, for each group of samples, `(groups,)`.
@@ -94,6 +74,14 @@ class Signal:
         common = (self.cosine * size**2 - mean**2) / typical**2 if typical > 0 else 0.0
         centred = (self.means - mean) ** 2 + rest**2 - 2 * common * rest * typical + common * typical**2
         return np.asarray(np.maximum(centred, 0.0) * (1 - 1 / batch))
+
+    def spectra(self, batch: int) -> tuple[Spectrum, Spectrum]:
+        """The spectrum of the mean kernel of a batch, and that at this width."""
+        centred = centred_gram(self.rows, batch)
+        size = float(centred.diagonal().mean())
+        _, overall = batch_means(np.vecdot(centred, centred), centred.diagonal() ** 2, batch)
+        mean = Spectrum.of(centred, overall / size**2) if 0 < size < math.inf else Spectrum(np.ones(8))
+        return mean, mean if self.added is None else self.added.to(mean)
 
     @cached_property
     def rows(self) -> Array:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from initprobe.activations.record import Activation
+from initprobe.activations.skips import Wiring
 from initprobe.arrays import Array, normal_cdf
 from initprobe.meanfield.finite_width import Spread
 from initprobe.meanfield.layer import Layer
@@ -77,6 +78,49 @@ def length_logs(
     if simple and (active := _active_share(activation)):
         return _exact([layer.n_out for layer in layers], active)
     return _simulated(activation, layers, squares, np.random.default_rng(seed))
+
+
+def logs_with_skips(
+    activation: Activation,
+    layers: Sequence[Layer],
+    wirings: Sequence[Wiring],
+    squares: Sequence[float],
+    spreads: Sequence[Spread],
+    seed: int,
+) -> LengthLogs | None:
+    """The same in a network whose layers all have a norm or a skip.
+
+    It is normal while the given spread is small. Otherwise residual networks without a norm are simulated, one input
+    per network: weights are independent of the input of their branch.
+
+    Args:
+        activation: any record.
+        layers: first to last.
+        wirings: norm and skip of each.
+        squares: mean square of the input, then of h at each layer by theory, `(layers + 1,)`.
+        spreads: of the measured variance of h at each layer, `(layers,)`.
+        seed: of the simulation.
+
+    Returns:
+        None with a norm and a large spread, for weights with a mean, and beyond the float range.
+    """
+    sds, biases = np.array([(spread.sd, spread.bias) for spread in spreads]).T
+    usable = all(0 < square < math.inf for square in squares) and np.isfinite(sds).all() and np.isfinite(biases).all()
+    if not usable or any(layer.weight_mean for layer in layers):
+        return None
+    if min(layer.n_out for layer in layers) >= _NARROW and sds.max() < _SMALL and np.abs(biases).max() < _LITTLE:
+        return _normal(np.array([spread.log_mean for spread in spreads]), sds)
+    if any(wiring.norm is not None for wiring in wirings):
+        return None
+    rng, logs = np.random.default_rng(seed), []
+    h = stream = math.sqrt(squares[0]) * rng.standard_normal((_NETWORKS, layers[0].n_in))
+    with np.errstate(all="ignore"):
+        for layer, wiring, square in zip(layers, wirings, squares[1:], strict=True):
+            stream = h if wiring.opens else stream
+            own = wiring.acting(activation).value(_preactivations(layer, np.square(h).mean(axis=1), rng))
+            h = own if wiring.skip is None else stream + wiring.skip * own
+            logs.append(np.log(np.square(h).mean(axis=1) / square))
+    return _of_networks(np.array(logs))
 
 
 def lost_by_batch(
@@ -200,7 +244,11 @@ def _simulated(
         for layer, square in zip(layers, squares[1:], strict=True):
             own = np.square(activation.value(_preactivations(layer, own, rng))).mean(axis=1)
             logs.append(np.log(own / square))
-    each = np.array(logs)
+    return _of_networks(np.array(logs))
+
+
+def _of_networks(each: Array) -> LengthLogs | None:
+    """Their distribution, from the logs of each network, `(layers, networks)`."""
     if np.isnan(each).any() or (each == math.inf).any():
         return None
     alive = np.where(np.isfinite(each), each, np.nan)

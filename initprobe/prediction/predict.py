@@ -7,7 +7,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -24,10 +24,13 @@ from initprobe.results.base import TENSORS, Histogram
 from initprobe.results.layers import LayerStats, TensorStats
 from initprobe.results.layers import LayerTheory as Prediction
 
+if TYPE_CHECKING:
+    from initprobe.meanfield.row_lengths import LengthEffects
+
 # Relative rounding of a measured variance. A linear activation behind a norm has no other spread.
 _ROUNDING = 1e-6
-# Chosen: the largest possible error, in logs, with which a prediction is given.
-_MOST_LEFT_OUT = math.log(1000)
+# Chosen: the largest possible error, in logs, with which a prediction is given; the second under batch norm.
+_MOST_LEFT_OUT = math.log(1000), math.log(1.15)
 # Groups that a histogram is computed for one by one.
 _MOST_GROUPS = 16
 
@@ -77,40 +80,58 @@ def _norm_and_skip_prediction(
     """The prediction for a normalised or residual network."""
     from initprobe.meanfield.norm_and_skip import forward_passes, theory_of
     from initprobe.meanfield.norm_and_skip_spread import spread_norm_and_skip
+    from initprobe.meanfield.row_lengths import NO_EFFECT, length_effects
 
     around, rules, batch = *_surrounded(config, sizes), samples // config.batches
     passes = forward_passes(config.activation, rules, around, inputs, batch)
+    lengths = [NO_EFFECT] * len(rules)
+    if config.norm == "batch":
+        lengths = length_effects(config.activation, rules, around, passes, batch)
     layers = [
-        replace(theory, weight_gradient_variance=samples * theory.weight_gradient_variance)
-        for theory in theory_of(rules, around, passes, batch)
+        _with_lengths(replace(theory, weight_gradient_variance=samples * theory.weight_gradient_variance), each)
+        for theory, each in zip(theory_of(rules, around, passes, batch), lengths, strict=True)
     ]
     gradients = [theory.output_gradient_variance for theory in layers]
     try:
-        spreads = spread_norm_and_skip(config.activation, rules, around, passes, gradients, samples)
+        spreads = spread_norm_and_skip(
+            config.activation, rules, around, passes, gradients, samples, lengths=lengths, batch=batch
+        )
     except OverflowError:  # a square beyond the range of float64
         spreads = [UNKNOWN] * len(layers)
-    return NetworkPrediction(_where_known(layers, spreads), spreads)
+    return NetworkPrediction(_where_known(layers, spreads, _MOST_LEFT_OUT[config.norm == "batch"]), spreads)
 
 
-def _where_known(layers: Sequence[LayerTheory], spreads: Sequence[LayerSpread]) -> list[LayerTheory]:
-    """The predictions, with NaN where theory may be off by more than a factor of 1,000.
+def _with_lengths(theory: LayerTheory, lengths: LengthEffects) -> LayerTheory:
+    """The prediction of a layer, with what unequal rows of a batch do to it."""
+    return replace(
+        theory,
+        output_variance=theory.output_variance * lengths.output,
+        output_gradient_variance=theory.output_gradient_variance * lengths.output_gradient,
+        preactivation_gradient_variance=theory.preactivation_gradient_variance * lengths.preactivation_gradient,
+        weight_gradient_variance=theory.weight_gradient_variance * lengths.weight_gradient,
+    )
+
+
+def _where_known(layers: Sequence[LayerTheory], spreads: Sequence[LayerSpread], most: float) -> list[LayerTheory]:
+    """The predictions, with NaN where theory may be off by more than `most`, in logs.
 
     From a layer whose output is not known on, nothing is. Then no gradient is, since each has passed these layers.
     """
-    lost = next((k for k, noise in enumerate(spreads) if noise.underived_output > _MOST_LEFT_OUT), len(layers))
+    lost = next((k for k, noise in enumerate(spreads) if not noise.underived_output <= most), len(layers))
     return [
-        _unknown(each)
-        if number >= lost
-        else _without_gradients(each)
-        if lost < len(layers) or noise.underived_weight > _MOST_LEFT_OUT
-        else each
+        _known(each, noise, most) if lost == len(layers) else _without_gradients(each if number < lost else _none(each))
         for number, (each, noise) in enumerate(zip(layers, spreads, strict=True))
     ]
 
 
-def _unknown(theory: LayerTheory) -> LayerTheory:
-    known = _without_gradients(theory)
-    return replace(known, preactivation_variance=math.nan, output_variance=math.nan, correlation=math.nan)
+def _known(theory: LayerTheory, noise: LayerSpread, most: float) -> LayerTheory:
+    if not noise.underived_gradient <= most:
+        return _without_gradients(theory)
+    return theory if noise.underived_weight <= most else replace(theory, weight_gradient_variance=math.nan)
+
+
+def _none(theory: LayerTheory) -> LayerTheory:
+    return replace(theory, preactivation_variance=math.nan, output_variance=math.nan, correlation=math.nan)
 
 
 def _without_gradients(theory: LayerTheory) -> LayerTheory:

@@ -9,12 +9,12 @@ from typing import cast
 
 import numpy as np
 
-from initprobe.activations.skips import branches
+from initprobe.activations.skips import branches, wirings
 from initprobe.arrays import finite
 from initprobe.config.arguments import ConfigFields
 from initprobe.config.probe_config import DEFAULT_BATCH, ProbeConfig
 from initprobe.meanfield.input_moments import InputMoments
-from initprobe.meanfield.typical import LengthLogs, length_logs, lost_by_batch
+from initprobe.meanfield.typical import LengthLogs, length_logs, logs_with_skips, lost_by_batch
 from initprobe.prediction.predict import NetworkPrediction, predict_network
 from initprobe.prediction.rules import rules_of
 from initprobe.results.summary import TypicalDraw
@@ -32,7 +32,7 @@ def typical_draw(
 ) -> TypicalDraw | None:
     """What a typical draw keeps of the signal.
 
-    A residual branch adds to its input and loses nothing, so only the layers between branches are judged.
+    With layers between branches, only those are judged: a branch adds to its input, and loses less than they do.
 
     Args:
         config: of the run.
@@ -41,12 +41,14 @@ def typical_draw(
         prediction: at infinite width.
 
     Returns:
-        None for weights from a file, which are one draw; with a norm, or skips around every layer, which hold the
-        length; and without a prediction.
+        None for weights from a file, which are one draw, and without a prediction.
     """
-    if prediction is None or not _is_judged(config, sizes):
+    if prediction is None or config.network is not None:
         return None
     variance = prediction.layers[-1].output_variance
+    if not _is_judged(config, sizes):
+        held = _logs_with_skips(config, sizes, inputs, prediction)
+        return None if held is None else _record(held, (), variance)
     numbers: Sequence[int] = range(1, len(sizes))
     if config.residual:
         numbers = _between_branches(sizes, config.block)
@@ -59,8 +61,8 @@ def typical_draw(
 
 
 def _is_judged(config: ProbeConfig, sizes: Sequence[int]) -> bool:
-    """Whether weights are drawn and some layer has neither a norm nor a skip around it."""
-    if config.norm != "none" or config.network is not None:
+    """Whether some layer has neither a norm nor a skip around it."""
+    if config.norm != "none":
         return False
     return not config.residual or len(_between_branches(sizes, config.block)) > 0
 
@@ -101,8 +103,21 @@ def _logs(
     return logs if batch is None else replace(logs, lost=np.minimum(logs.lost, batch))
 
 
+def _logs_with_skips(
+    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, prediction: NetworkPrediction
+) -> LengthLogs | None:
+    """How the lengths of the signal in draws of a network differ whose layers all have a norm or a skip."""
+    with np.errstate(all="ignore"):
+        outputs = [layer.output_variance + layer.output_mean**2 for layer in prediction.layers]
+        squares = [float(np.mean(inputs.mean_squares)), *outputs]
+        spreads = [noise.output for noise in prediction.spreads]
+        around, rules = wirings(config, sizes), rules_of(config, sizes)
+        return logs_with_skips(config.activation, rules, around, squares, spreads, _SEED)
+
+
 def _record(logs: LengthLogs, numbers: Sequence[int], variance: float) -> TypicalDraw | None:
-    mean, lost = float(logs.mean[-1]), np.flatnonzero(logs.lost > HALF)
+    """The record of these logs. `numbers` are the layers that may be lost: none where skips or norms hold lengths."""
+    mean, lost = float(logs.mean[-1]), np.flatnonzero(logs.lost[: len(numbers)] > HALF)
     if not math.isfinite(mean):
         return None
     return TypicalDraw(
@@ -122,7 +137,5 @@ def loss_probability(config: ProbeConfig, sizes: Sequence[int], inputs: InputMom
         sizes: features of the input, then units of each layer.
         inputs: moments of the samples.
     """
-    if not _is_judged(config, sizes):
-        return None
     drawn = typical_draw(config, sizes, inputs, predict_network(config, sizes, inputs, len(inputs.mean_squares)))
     return None if drawn is None else drawn.loss_probability

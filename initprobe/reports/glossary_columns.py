@@ -104,7 +104,10 @@ COLUMNS = (
     Word(
         "local",
         "What independent weights do with the measured input of this layer; of dL/dh, with the measured gradients.",
-        ("local theory", "end to end"),
+        (
+            *("local theory", "end to end", "local theory of h var", "local theory of dL/dh var", "local h z-score"),
+            "local dL/dh z-score",
+        ),
         "model_theory.local.output.variance",
     ),
     Word(

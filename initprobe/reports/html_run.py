@@ -90,26 +90,25 @@ def verdict(result: ProbeResult) -> Verdict:
 
 
 def _charts(result: ProbeResult) -> Iterator[Chart]:
-    yield depth_chart(result, "output", "Variance of the output h", "output_variance")
-    yield depth_chart(result, "output_gradient", "Variance of the gradient dL/dh", "output_gradient_variance")
-    yield depth_chart(result, "weight_gradient", "Variance of the weight gradient dL/dW", "weight_gradient_variance")
+    yield depth_chart(result, "output", "Variance of the output h")
+    yield depth_chart(result, "output_gradient", "Variance of the gradient dL/dh")
+    yield depth_chart(result, "weight_gradient", "Variance of the weight gradient dL/dW")
     if result.training:
         losses = result.training.losses
         yield Chart("losses", "Loss", "step", range(len(losses)), [Line("loss", losses)], log=False)
 
 
-def depth_chart(result: ProbeResult, tensor: str, title: str, prediction: str) -> Chart:
+def depth_chart(result: ProbeResult, tensor: str, title: str) -> Chart:
     """Log10 of the variance of a tensor by layer, measured and predicted.
 
     Args:
         result: of one run.
         tensor: name of the tensor, as `output`.
         title: of the chart.
-        prediction: the field of `theory` beside it.
     """
     layers = result.layers
     lines = [Line("measured", [layer.tensor(tensor).variance_log10 for layer in layers])]
-    predicted = [_log10(getattr(layer.theory, prediction, None)) for layer in layers]
+    predicted = [_log10(layer.prediction(tensor)[0]) for layer in layers]
     if any(value is not None for value in predicted):
         lines.append(Line("theory", predicted, "theory"))
     return Chart(
@@ -141,6 +140,10 @@ def _histogram(layer: LayerStats, name: str) -> dict[str, Any]:
 _GENERAL = (
     ("theory.output_variance", "theory of h var"),
     ("theory.z", "h z-score"),
+    ("model_theory.end_to_end.output.variance", "theory of h var"),
+    ("model_theory.end_to_end.output.z", "h z-score"),
+    ("model_theory.local.output.variance", "local theory of h var"),
+    ("model_theory.local.output.z", "local h z-score"),
     ("output.saturated_fraction", "saturated"),
     ("output.dead_fraction", "dead"),
     ("correlation", "cos"),
@@ -148,6 +151,10 @@ _GENERAL = (
 _GRADIENT = (
     ("theory.output_gradient_variance", "theory of dL/dh var"),
     ("theory.gradient_z", "dL/dh z-score"),
+    ("model_theory.end_to_end.output_gradient.variance", "theory of dL/dh var"),
+    ("model_theory.end_to_end.output_gradient.z", "dL/dh z-score"),
+    ("model_theory.local.output_gradient.variance", "local theory of dL/dh var"),
+    ("model_theory.local.output_gradient.z", "local dL/dh z-score"),
 )
 _LAST = (
     ("weight.std", "W std"),
@@ -164,6 +171,14 @@ _LAST = (
 )
 
 
+def _meaning(name: str) -> str:
+    """What a number is; of a prediction for a model, what the same number is for every net."""
+    if name.startswith("model_theory."):
+        start = "model_theory.local.output.variance" if ".local." in name else "theory.output_variance"
+        return meaning("theory.z" if name.endswith(".z") else start)
+    return meaning(name)
+
+
 def _columns(result: ProbeResult) -> Iterator[Column[LayerStats]]:
     yield Column("layer", meaning("layer"), lambda layer: Cell(_layer_text(layer), layer.layer))
     yield Column("module", meaning("name"), lambda layer: word(layer.name or NOTHING))
@@ -171,9 +186,9 @@ def _columns(result: ProbeResult) -> Iterator[Column[LayerStats]]:
     yield Column("fan_out", meaning("fan_out"), lambda layer: Cell(str(layer.fan_out), layer.fan_out))
     yield _moment("h std", "output", "std")
     yield _moment("h var", "output", "variance")
-    yield from json_columns(_GENERAL)
+    yield from json_columns(_GENERAL, _meaning)
     yield _moment("dL/dh var", "output_gradient", "variance")
-    yield from json_columns(_GRADIENT)
+    yield from json_columns(_GRADIENT, _meaning)
     yield _moment("dL/dW var", "weight_gradient", "variance")
     yield from json_columns(_LAST)
 

@@ -94,8 +94,8 @@ class LayerTheory(Record):
         gradient_uncertainty: factor by which the predicted variance of dL/dh may be off, beside chance: where the
             length map is unstable, and under norms and skips, where a part of order depth/width is not derived.
             Of the latter, the SD that z is taken in contains the log. Null where there is none.
-        weight_gradient_uncertainty: the same for the variances of dL/dz and dL/dW. Beyond a factor of 1,000 under norms
-            and skips, the predictions of a layer's gradients are null.
+        weight_gradient_uncertainty: the same for the variance of dL/dW. Predictions of gradients are null where they
+            may be off by more than a factor of 1.15 under batch norm, or of 1,000 under layer norm and skips.
         output_uncertainty: the same for the variance of h, where the length map is unstable and under batch norm.
         output_shares: predicted share of the outputs in each bin of the output histogram; null after a skip.
     """
@@ -253,6 +253,17 @@ class LayerStats(Record):
         """The statistics of a tensor of `TENSORS` by name."""
         stats: TensorStats = getattr(self, name)
         return stats
+
+    def prediction(self, tensor: str) -> tuple[float | None, float | None]:
+        """What theory from the input of the net predicts for a tensor, by name.
+
+        Returns:
+            The variance, and the standard deviation of the log of the measured one; None where there is none.
+        """
+        if self.model_theory is not None:
+            predicted = getattr(self.model_theory.end_to_end, tensor, None)
+            return getattr(predicted, "variance", None), getattr(predicted, "log_sd", None)
+        return getattr(self.theory, f"{tensor}_variance", None), getattr(self.theory, f"{tensor}_spread", None)
 
 
 class ModuleStats(Record):

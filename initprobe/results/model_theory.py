@@ -12,13 +12,16 @@ class Predicted(Record):
         mean_square: mean square of the entries.
         variance: variance about their mean.
         log_sd: standard deviation of `log(measured / predicted)` of the variance that independent weights allow.
-        z: log of the measured variance minus log of the predicted one, in units of `log_sd`.
+        log_mean: mean of that log. One draw of random weights is log-normal about the mean over draws, so its log lies
+            half its variance lower.
+        z: `log(measured / predicted)` of the variance less `log_mean`, in units of `log_sd`.
         reason: why there is no prediction; null where there is one.
     """
 
     mean_square: Finite | None = None
     variance: Finite | None = None
     log_sd: Finite | None = None
+    log_mean: Finite | None = None
     z: Finite | None = None
     reason: str | None = None
 

@@ -95,11 +95,11 @@ def local_workers(jobs: int | None = None, runs: int | None = None) -> Workers:
 
 
 def _process_pool(jobs: int) -> Executor:
-    import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
-    # Forked workers would inherit the locks of our threads and of BLAS's threads.
-    return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin_worker)
+    from initprobe.sweeps.execution_process import WorkerContext
+
+    return ProcessPoolExecutor(jobs, WorkerContext(), _begin_worker)
 
 
 def _begin_worker() -> None:

@@ -21,7 +21,7 @@ from initprobe.sweeps.store_kept_runs import kept_runs
 from initprobe.sweeps.store_rows import Row
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sweep:
     """The runs of a sweep, in its store.
 
@@ -32,6 +32,11 @@ class Sweep:
 
     path: Path
     rows: tuple[Row, ...]
+
+    def __repr__(self) -> str:
+        from initprobe.reports.sweep_table import headline
+
+        return f"<Sweep: {headline(self.rows)}; {self.path}>"
 
     def results(self) -> Iterator[tuple[Mapping[str, Scalar], ProbeResult]]:
         """The axes and the result of each run that is done; one result is in memory at a time.

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _NO_FACTS: Mapping[str, float] = MappingProxyType({})  # shared: there are thousands of operations and few have any
 
+_CUT: list[Operation] = []  # shared, and never written to: each list is one more object that the search would visit
+
 OperationKind = Literal[
     "input", "layer", "recurrence", "norm", "attention", "product", "sum", "gate", "cat", "softmax", "part", "other",
     "unseen", "activation", "shift", "scale", "pool", "same", "loss",
@@ -169,7 +171,7 @@ def without_cycles(operations: Iterable[Operation]) -> None:
     """
     for op in operations:
         if op.signal is not None:
-            op.signal.consumers, op.signal.steps = [], []
+            op.signal.consumers = op.signal.steps = _CUT
             op.signal = None
 
 

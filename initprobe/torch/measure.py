@@ -90,17 +90,17 @@ class Track:
 
     @classmethod
     def like(cls, tensor: Any, number: int, fine: bool, has_magnitudes: bool = False) -> Track:
-        """An empty track for such a tensor.
+        """An empty track for such a tensor. Its shape is noted when a tensor is measured.
 
         Args:
-            tensor: gives the dtype and the shape.
+            tensor: gives the dtype.
             number: position in the order in which tensors are made; -1 for a parameter.
             fine: for outputs, whose entries crowd at the bounds of activations.
             has_magnitudes: count magnitudes for the small formats.
         """
         dtype, bits, tiny = _counted_as(tensor.dtype, fine)
         magnitudes = Magnitudes() if has_magnitudes else None
-        return cls(number, tuple(tensor.shape), tiny, Sketch(dtype, bits, magnitudes=magnitudes))
+        return cls(number, (), tiny, Sketch(dtype, bits, magnitudes=magnitudes))
 
     def add(self, tensor: Any, small: SmallTensors, cosines: bool = False) -> None:
         """Measure the tensor of one more draw. A small tensor is measured when `small` is emptied.
@@ -112,7 +112,7 @@ class Track:
         """
         if self.waiting:
             small.empty()
-        self.shape = tuple(tensor.shape)
+        self.shape = small.shape_of(tensor)
         self.sketch.begin_draw()
         if tensor.is_cuda:
             self._add_there(tensor.detach(), cosines)
@@ -230,7 +230,13 @@ class SmallTensors:
     def __init__(self, workers: Workers) -> None:
         self.workers = workers
         self._waiting: dict[tuple[Any, ...], list[tuple[Track, Array]]] = {}
+        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._entries = 0
+
+    def shape_of(self, tensor: Any) -> tuple[int, ...]:
+        """The shape of a tensor; one object for all tensors of this shape."""
+        shape = tuple(tensor.shape)
+        return self._shapes.setdefault(shape, shape)
 
     def keep(self, track: Track, rows: Array) -> None:
         """Copy the entries of a tensor; all that waits is measured once there is enough of it.

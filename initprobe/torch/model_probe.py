@@ -15,6 +15,7 @@ from initprobe.engine.threads import Workers, checked_threads, workers
 from initprobe.errors import ConfigError
 from initprobe.probe.rounding import in_formats
 from initprobe.results.environment import environment
+from initprobe.results.formats import FormatStats
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding, ModelFacts
 from initprobe.torch import descriptions
@@ -25,11 +26,12 @@ from initprobe.torch.graph import without_cycles
 from initprobe.torch.inventory import inventory
 from initprobe.torch.layer_stats import LayerRecords, operation_places, sketches_of
 from initprobe.torch.one_step import Optimizing, checked, one_step
+from initprobe.torch.operations import Recorder
 from initprobe.torch.parameters import small_peaks
 from initprobe.torch.passes import recorded
 from initprobe.torch.pending_result import pending_result
 from initprobe.torch.restore import uncollected
-from initprobe.torch.structure import structure_of
+from initprobe.torch.structure import Structure, structure_of
 from initprobe.torch.verdict.case import Case
 from initprobe.torch.verdict.judge import finding, judged
 from initprobe.torch.verdict.observations import Observation
@@ -86,7 +88,7 @@ def _probed(arguments: Arguments, threads: int, try_fixes: bool, step: Optimizin
     """Probe, then try the fixes on the same model."""
     started = time.perf_counter()
     with workers(threads) as pool:
-        case = _case(arguments, pool)
+        case = _case(arguments, pool, try_fixes)
         findings = _tried(arguments, case, pool) if try_fixes else _untried(case)
     stepped, moved = (None, {}) if step is None else one_step(arguments, step)
     case.records.add_steps(moved)
@@ -127,7 +129,7 @@ def _untried(case: Case) -> list[Finding]:
     return [finding(observation, None, None) for observation in judged(case)]
 
 
-def _case(arguments: Arguments, pool: Workers) -> Case:
+def _case(arguments: Arguments, pool: Workers, tries_fixes: bool = True) -> Case:
     """The model in its present state, recorded."""
     parts = arguments.parts
     recorder, course = recorded(replace(arguments, x=copied(parts, arguments.x)), pool)
@@ -149,12 +151,14 @@ def _case(arguments: Arguments, pool: Workers) -> Case:
         loss=course.loss,
         training=arguments.model.training,
         dtype=None if parameter is None else descriptions.dtype_name(parameter.dtype),
-        formats=in_formats(
-            arguments.formats,
-            [sketches_of(layer) for layer in structure.layers],
-            list(operation_places(recorder, structure.layers)) if arguments.formats else (),
-        ),
+        formats=_formats(arguments.formats, recorder, structure) if arguments.formats else (),
+        tries_fixes=tries_fixes,
     )
+
+
+def _formats(names: Sequence[str], recorder: Recorder, structure: Structure) -> tuple[FormatStats, ...]:
+    sketches = [sketches_of(layer) for layer in structure.layers]
+    return in_formats(names, sketches, list(operation_places(recorder, structure.layers)))
 
 
 def _config(arguments: Arguments, shapes: str, case: Case) -> dict[str, Any]:

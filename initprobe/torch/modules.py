@@ -91,8 +91,7 @@ class Modules:
             kind = module_kinds.kind_of(module) if name in leaf_names else None
             self._watched[id(module)] = _Watched(module, name, kind)
             module._forward_pre_hooks[_KEY], module._forward_pre_hooks_with_kwargs[_KEY] = self._before, True
-            module._forward_hooks[_KEY], module._forward_hooks_with_kwargs[_KEY] = self._after, True
-            module._forward_hooks_always_called[_KEY] = True
+            module._forward_hooks[_KEY], module._forward_hooks_always_called[_KEY] = self._after, True
 
     def close(self) -> None:
         """Remove every hook, and the reference to the recorder."""
@@ -102,7 +101,6 @@ class Modules:
                 module._forward_pre_hooks,
                 module._forward_pre_hooks_with_kwargs,
                 module._forward_hooks,
-                module._forward_hooks_with_kwargs,
                 module._forward_hooks_always_called,
             ):
                 hooks.pop(_KEY, None)
@@ -123,7 +121,7 @@ class Modules:
                 self._enter(self._watched[id(module)], tensors_in_call(args, kwargs))
             recorder.listening = True
 
-    def _after(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
+    def _after(self, module: Any, args: Any, output: Any) -> None:
         recorder = self._recorder
         if recorder.listening and self._open:
             recorder.listening = False

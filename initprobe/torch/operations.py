@@ -102,6 +102,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
             first = self._names.setdefault(id(parameter), name)
             self._held.setdefault(first, parameter)
             self._aliases.setdefault(first, []).append(name)
+        self._leaves = {key: Value(names=frozenset((name,)), leaf=name) for key, name in self._names.items()}
         self.modules.begin()
         for tensor in given:
             signal = self._signal(self._operation("input", "input"), [])
@@ -270,9 +271,9 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
             if held is tensor:
                 is_unchanged = version == tensor._version
                 return value if is_unchanged else Value(value.signal, value.names, axis=value.axis)
-        name = self._names.get(id(tensor))
-        if name is not None:
-            return Value(names=frozenset((name,)), leaf=name)
+        leaf = self._leaves.get(id(tensor))
+        if leaf is not None:
+            return leaf
         if not tensor.requires_grad or tensor.is_leaf:
             return _CONSTANT
         return self._unseen(tensor)

@@ -137,6 +137,8 @@ def parts_of(signal: Signal) -> tuple[Part, ...]:
     taken = {
         int(part.facts["first"]): part for part in signal.consumers if part.kind == "part" and "first" in part.facts
     }
+    if not taken:
+        return ()  # as nearly always
     pieces = [taken[first] for first in sorted(taken)]
     if op.weight is None or not _is_whole(pieces, op.weight.shape[_axis(op)]):
         return ()

@@ -18,6 +18,7 @@ from waiting import wait_until
 
 import initprobe as initprobe_package
 from initprobe.cli.app import COMMANDS, cli
+from initprobe.cli.outputs import saving
 from initprobe.data import files
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes, devices and links of POSIX")
@@ -235,3 +236,12 @@ def test_sizes_are_looked_at_first(initprobe, place, monkeypatch):
     for name in ("good.npy", "good.csv"):
         np.savetxt("good.csv", np.zeros((9, 9)), delimiter=",")
         assert "of memory, and 200 bytes are free" in _refused(initprobe("run", *QUICK, "--input", name))
+
+
+@pytest.mark.parametrize(("error", "is_saved"), [(BrokenPipeError, True), (KeyboardInterrupt, False)])
+def test_files_are_written_though_the_reader_of_the_text_has_gone(error, is_saved, tmp_path):
+    config = initprobe_package.ProbeConfig(init="xavier", act="tanh", layers=1, width=3, batch=3, draws=1)
+    result = initprobe_package.run(config)
+    with pytest.raises(error), saving(result, tmp_path, ()):
+        raise error
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"] * is_saved

@@ -75,13 +75,31 @@ def test_a_fix_of_a_narrow_net_is_another_net_and_works(init, act, width):
         assert run(fixed).healthy
 
 
+PYRAMID = {"width": None, "layers": None, "draws": 4}
+
+
 def test_a_pyramid_is_judged_alike_for_tanh_and_relu():
-    shape = {"widths": (128, 64, 32, 16, 8, 4, 2), "width": None, "layers": None, "draws": 4}
+    shape = PYRAMID | {"widths": (128, 64, 32, 16, 8, 4, 2)}
     for seed in range(3):
         assert judged(init="xavier", act="tanh", seed=seed, **shape).healthy
         assert judged(init="he", act="relu", seed=seed, **shape).healthy
         assert not judged(init="normal:std=0.01", act="tanh", seed=seed, **shape).healthy
         assert not judged(init="normal:std=0.01", act="relu", seed=seed, **shape).healthy
+
+
+@pytest.mark.parametrize("end", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("act", ["relu", "tanh", "gelu", "silu", "elu", "selu", "hardtanh", "softsign"])
+def test_a_pyramid_with_usual_weights_is_healthy(act, end):
+    shape = PYRAMID | {"widths": (128, 64, 32, 16, 8, 4, end)}
+    init = "he" if act in ("relu", "gelu", "silu") else "lecun" if act in ("elu", "selu") else "xavier"
+    assert judged(init=init, act=act, **shape).healthy
+
+
+@pytest.mark.parametrize("end", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_a_pyramid_of_sigmoids_loses_the_gradient(end):
+    """A layer keeps 0.04 of it. The loss stays at chance, .693, with the best of five rates; tanh reaches .161."""
+    result = judged(init="xavier", act="sigmoid", **PYRAMID | {"widths": (128, 64, 32, 16, 8, 4, end)})
+    assert {"vanishing-gradient", "rank-collapse"} <= rules(result, "warning", "error")
 
 
 @pytest.mark.parametrize("shape", [{"widths": (64, 32, 1)}, {"widths": (1,)}, {"widths": (64, 32, 16, 1)}], ids=str)

@@ -15,9 +15,12 @@ from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.moments import moments
 from initprobe.meanfield.norm_and_skip import forward_passes
+from initprobe.meanfield.norm_and_skip_spread import spread_norm_and_skip
 from initprobe.meanfield.row_grid import RowGrid
+from initprobe.meanfield.row_lengths import length_effects
 from initprobe.meanfield.signals import centred_gram, stand_in_gram
 from initprobe.probe.run import measured
+from initprobe.reports.narrative import course
 
 WITHIN = 0.15
 
@@ -162,10 +165,43 @@ def test_the_directions_of_a_narrow_network():
     assert all(0.11 < here.noise.variance < 0.18 for here in passes[12:])
 
 
-def test_nothing_is_predicted_behind_a_layer_that_is_not_known():
-    """GELU lengthens rows from layer to layer, until theory may be off by more than a factor of 1,000."""
-    config = ProbeConfig(init="he", act="gelu", layers=60, width=100, batch=200, draws=1, norm="batch")
-    theories = [layer.theory for layer in measured(config, threads=1).layers]
-    known = [theory.output_variance is not None for theory in theories]
-    assert known == sorted(known, reverse=True) and known[0] and not known[-1]
-    assert all(theory.output_gradient_variance is None for theory in theories)
+def test_a_gradient_far_below_the_loss_has_no_prediction_and_the_reason_is_said():
+    """GELU lengthens rows from layer to layer; the forward pass follows them, and the gradient is refused."""
+    config = ProbeConfig(init="he", act="gelu", layers=40, width=80, batch=60, draws=1, norm="batch")
+    result = measured(config, threads=1)
+    theories = [layer.theory for layer in result.layers]
+    known = [theory.output_gradient_variance is not None for theory in theories]
+    assert known == sorted(known) and known[-1] and not known[0]
+    assert all(abs(theory.z) < 4 for theory in theories)
+    refused = known.count(False)
+    lines = [line for label, line in course(result) if label == "theory"]
+    assert any(f"no prediction of dL/dh at layers 1 to {refused}: so far below the loss" in line for line in lines)
+    # dL/dz of a layer is refused with dL/dh.
+    assert [theory.preactivation_gradient_variance is not None for theory in theories] == known
+
+
+def test_the_spectrum_of_products_of_normal_matrices():
+    """`sum share^2` of 20 networks, linear with batch norm: 100 units, 400 samples. Measured, with errors of .001."""
+    rng, layers, depth = np.random.default_rng(0), [Layer(100, 100, 1 / 100)] * 20, 20
+    x = rng.standard_normal((256, 100))
+    passes = forward_passes(
+        ACTIVATIONS["linear"], layers, [Wiring(NORMS["batch"], None)] * depth, InputMoments.measure(x), 400
+    )
+    measured_shares = {3: 0.0317, 6: 0.0545, 12: 0.0806, 20: 0.0920}
+    for layer, share in measured_shares.items():
+        assert passes[layer - 1].noise.variance == pytest.approx(share, rel=0.06), layer
+
+
+@pytest.mark.parametrize(("act", "measured_factor", "measured_sd"), [("relu", 1.044, 0.0204), ("silu", 1.206, 0.0567)])
+def test_rows_that_grow_unequal(act, measured_factor, measured_sd):
+    """Variance of h at layer 20 over that of the mean kernel, and SD of its log, in 60 networks of 150 units.
+
+    ReLU and SiLU lengthen long rows; with the mean kernel alone the SD is .008 and .015. The SD of 60 has 9% of error.
+    """
+    layers, wirings = [Layer(150, 150, 2 / 150)] * 20, [Wiring(NORMS["batch"], None)] * 20
+    x = np.random.default_rng(0).standard_normal((100, 150))
+    passes = forward_passes(ACTIVATIONS[act], layers, wirings, InputMoments.measure(x), 100)
+    effects = length_effects(ACTIVATIONS[act], layers, wirings, passes, 100)[-1]
+    spread = spread_norm_and_skip(ACTIVATIONS[act], layers, wirings, passes, [1.0] * 20, 100)[-1].output.sd
+    assert effects.output == pytest.approx(measured_factor, rel=0.03)
+    assert math.hypot(spread, effects.output_sd) == pytest.approx(measured_sd, rel=0.25)

@@ -15,6 +15,7 @@ from initprobe.reports.html_run import run_page
 from initprobe.reports.html_runs import RunCard, card, runs_page
 from initprobe.reports.narrative import course
 from initprobe.reports.verdict import why_no_fix
+from initprobe.results.model_theory import ModelTheory, Predicted, TheoryColumn
 from initprobe.results.summary import Finding
 
 KB, MB = 1_000, 1_000_000
@@ -76,6 +77,33 @@ def test_numbers_are_those_of_the_result(result, shown):
     chart = next(chart for chart in shown.data["charts"] if chart["name"] == "output")
     assert chart["lines"][0]["values"] == [layer.output.variance_log10 for layer in result.layers]
     assert chart["lines"][1]["values"] == [math.log10(layer.theory.output_variance) for layer in result.layers]
+
+
+def of_model(layer):
+    """The layer with the predictions of a PyTorch model in place of those of a plain net."""
+    near, far = (
+        Predicted(variance=scale * layer.output.variance, log_sd=0.1, z=-math.log(scale) / 0.1) for scale in (1.1, 1.5)
+    )
+    local, end_to_end = (TheoryColumn(preactivation=each, output=each, output_gradient=each) for each in (near, far))
+    return layer.model_copy(update={"theory": None, "model_theory": ModelTheory(local=local, end_to_end=end_to_end)})
+
+
+def test_page_of_a_model_draws_its_theory(result):
+    layers = tuple(map(of_model, result.layers))
+    shown = Page(run_page(result.model_copy(update={"layers": layers}), "initprobe torch m:make"))
+    charts = {chart["name"]: chart["lines"] for chart in shown.data["charts"]}
+    expected = [math.log10(layer.model_theory.end_to_end.output.variance) for layer in layers]
+    for name in ("output", "output_gradient"):
+        assert [line["kind"] for line in charts[name]] == ["measured", "theory"]
+        assert charts[name][1]["values"] == expected
+    assert len(charts["weight_gradient"]) == 1  # which it does not predict
+    heading, *rows = [row for row in shown.rows if len(row) > 8]
+    columns = [text for _, text in heading]
+    for layer, row in zip(layers, rows, strict=True):
+        for prefix, theory in (("", layer.model_theory.end_to_end), ("local ", layer.model_theory.local)):
+            assert float(row[columns.index(f"{prefix}theory of h var")][0]) == theory.output.variance
+            assert float(row[columns.index(f"{prefix}h z-score")][0]) == theory.output.z
+            assert float(row[columns.index(f"{prefix}dL/dh z-score")][0]) == theory.output_gradient.z
 
 
 def test_no_line_of_the_summary_is_empty(result):

@@ -28,7 +28,7 @@ from initprobe.cli.gate import GateOptions, VerdictOptions, check_junit, check_v
 from initprobe.cli.options import LossOptions, MeasurementOptions, NetworkOptions, WeightOptions, threads_option
 from initprobe.cli.outputs import FigureOptions
 from initprobe.cli.parameters import command_of, group, option, options_from
-from initprobe.cli.run_output import ExportOptions, export, print_verdict_alone, report, text_stream
+from initprobe.cli.run_output import ExportOptions, export, print_written, report, text_stream
 
 if TYPE_CHECKING:
     from initprobe.config.probe_config import ProbeConfig
@@ -115,17 +115,16 @@ def command(options: RunOptions) -> None:
         gate = make_gate(gate_options)
         experiment, directory = _prepared(options)
         result = gate.applied(_measured(experiment, options.threads))
-        written = outputs.save_result(result, directory, formats, drawing) if directory else []
-    if options.animate:
-        _animate(result, Path(options.animate))
-    if options.save_weights:
-        _save_weights(experiment, Path(options.save_weights))
-    export(result, exports)
-    stream = text_stream(*exports.targets(), *gate_options.reports())
-    if verdict.quiet:
-        print_verdict_alone(result, stream)
-    else:
-        report(result, written, verdict.verbose, stream)
+        stream = text_stream(*exports.targets(), *gate_options.reports())
+        with outputs.saving(result, directory, formats, drawing) as written:  # the text is made while it draws
+            if options.animate:
+                _animate(result, Path(options.animate))
+            if options.save_weights:
+                _save_weights(experiment, Path(options.save_weights))
+            export(result, exports)
+            report(result, stream, quiet=verdict.quiet, verbose=verdict.verbose)
+    if not verdict.quiet:
+        print_written(written, stream)
     check_verdict(result, gate, verdict.fail_on, gate_options)
 
 

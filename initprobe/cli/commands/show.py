@@ -48,8 +48,9 @@ class ShowOptions:
 def command(options: ShowOptions) -> None:
     from initprobe.cli import outputs
     from initprobe.cli.html_report import run_command, typed, write_run_report
-    from initprobe.cli.run_output import print_verdict_alone, report, text_stream
+    from initprobe.cli.run_output import print_written, report, text_stream
     from initprobe.reports.csv import to_csv
+    from initprobe.reports.figures.drawer import pictures
     from initprobe.results.run import ProbeResult
 
     formats = outputs.parse_formats(options.formats)
@@ -59,15 +60,14 @@ def command(options: ShowOptions) -> None:
     if not isinstance(result, ProbeResult):
         _show_width(result, options, formats)
         return
-    written = outputs.save_result(result, directory, formats) if directory else []
+    written = outputs.save_result(result, directory, pictures(result, formats)) if directory else []
     if options.export_csv:
         outputs.write_text(options.export_csv, to_csv(result))
     write_run_report(options.report, result, run_command(result.config) or typed())
     stream = text_stream(options.export_csv, options.report)
-    if options.quiet:
-        print_verdict_alone(result, stream)
-    else:
-        report(result, written, options.verbose, stream)
+    report(result, stream, quiet=options.quiet, verbose=options.verbose)
+    if not options.quiet:
+        print_written(written, stream)
 
 
 def _show_width(check: CoordinateCheck, options: ShowOptions, formats: Sequence[str]) -> None:

@@ -58,7 +58,7 @@ from initprobe.cli.model_options import (
 )
 from initprobe.cli.outputs import FigureOptions
 from initprobe.cli.parameters import Choice, argument, command_of, group, option
-from initprobe.cli.run_output import ExportOptions, export, print_verdict_alone, report, text_stream
+from initprobe.cli.run_output import ExportOptions, export, print_written, report, text_stream
 
 if TYPE_CHECKING:
     from initprobe.results.run import ProbeResult
@@ -274,13 +274,13 @@ def _probe(options: TorchOptions, loaded: Loaded | None, outcome: ContractOutcom
         ready = _prepared(options, loaded)
         result = gate.applied(_measured(ready, options.threads))
         directory = options.figures.directory(lambda: options.model.slug(result.description.slug))
-        written = outputs.save_result(result, directory, formats, drawing) if directory else []
-    export(result, exports)
-    stream = text_stream(*exports.targets(), options.fix.fix, *gate_options.reports(), options.contract.written_lock)
-    if verdict.quiet:
-        print_verdict_alone(result, stream)
-    else:
-        report(result, written, verdict.verbose, stream, options.depth)
+        reports = (options.fix.fix, *gate_options.reports(), options.contract.written_lock)
+        stream = text_stream(*exports.targets(), *reports)
+        with outputs.saving(result, directory, formats, drawing) as written:
+            export(result, exports)
+            report(result, stream, quiet=verdict.quiet, verbose=verdict.verbose, depth=options.depth)
+    if not verdict.quiet:
+        print_written(written, stream)
     is_healed = _fixed(options, ready, result, stream)
     cases, alerts = (list(outcome_cases(outcome)), list(outcome_alerts(outcome))) if outcome else ((), ())
     check_verdict(result, gate, verdict.fail_on, gate_options, cases, alerts)

@@ -15,9 +15,10 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
+from threading import Thread
 from typing import IO, TYPE_CHECKING, NoReturn
 
 from initprobe.data.machine import processors
@@ -53,8 +54,33 @@ def pictures(result: ProbeResult, formats: Sequence[str], process: Process | Non
         formats: `png`, `svg` and so on.
         process: another process that has loaded matplotlib; None to draw here.
     """
-    from_there = None if process is None else _received(process, result)
-    return _drawn(result, formats) if from_there is None else from_there
+    return asked(result, formats, process)()
+
+
+def asked(
+    result: ProbeResult, formats: Sequence[str], process: Process | None = None
+) -> Callable[[], Iterable[Picture]]:
+    """Ask for the figures of a result; the returned function waits for them.
+
+    Args:
+        result: of a run.
+        formats: `png`, `svg` and so on.
+        process: another process that has loaded matplotlib; None to draw here.
+    """
+    if process is None:
+        return partial(_drawn, result, formats)
+    answer: list[bytes] = []
+    request = result.to_json().encode()
+    # In a thread, because the process reads the request only once it has loaded matplotlib.
+    waiting = Thread(target=_ask, args=(process, request, answer), daemon=True)
+    waiting.start()
+
+    def drawn() -> Iterable[Picture]:
+        waiting.join()
+        from_there = _received(process, answer)
+        return _drawn(result, formats) if from_there is None else from_there
+
+    return drawn
 
 
 def _helps() -> bool:
@@ -90,12 +116,19 @@ def _forked(formats: Sequence[str]) -> Fork | None:
         return None
 
 
-def _received(process: Process, result: ProbeResult) -> list[Picture] | None:
-    """The figures that the process draws of a result; None if it fails."""
-    out, _ = process.communicate(result.to_json().encode())
-    file, received = io.BytesIO(out), []
+def _ask(process: Process, request: bytes, answer: list[bytes]) -> None:
+    """Send a request and append the answer, unless the system fails."""
+    with suppress(OSError):
+        answer.append(process.communicate(request)[0])
+
+
+def _received(process: Process, answer: Sequence[bytes]) -> list[Picture] | None:
+    """The figures in the answer of the process; None if it failed."""
+    if not answer:
+        return None
+    file, received = io.BytesIO(answer[0]), []
     try:
-        while file.tell() < len(out):
+        while file.tell() < len(answer[0]):
             received.append(pickle.load(file))
     except Exception:  # the output is no figure
         return None
@@ -122,8 +155,7 @@ def _serve(formats: Sequence[str], request: IO[bytes], answer: IO[bytes]) -> NoR
     gc.disable()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: _end(1))
-    sys.modules["mpl_toolkits.mplot3d"] = None  # type: ignore[assignment]  # a tenth of the time to load matplotlib
-    import initprobe.reports.figures.run  # noqa: F401 (loaded before the result arrives)
+    _load_matplotlib()
     from initprobe.results.run import ProbeResult
 
     result = ProbeResult.from_json(request.read())
@@ -139,6 +171,20 @@ def _serve(formats: Sequence[str], request: IO[bytes], answer: IO[bytes]) -> NoR
     if helper == 0:
         os._exit(0)  # the parent process cleans up
     _end(int(failed))
+
+
+def _load_matplotlib() -> None:
+    """Load matplotlib, before the result arrives, without what no figure of ours needs.
+
+    Without 3D axes it takes a tenth less time. For each of its artists matplotlib writes a help text and a signature
+    of `set`: without them it takes a third less, 140 ms instead of 200.
+    """
+    sys.modules["mpl_toolkits.mplot3d"] = None  # type: ignore[assignment]
+    from matplotlib import artist
+
+    artist.kwdoc = lambda artist: ""
+    artist.Artist._update_set_signature_and_docstring = classmethod(lambda _: None)  # type: ignore[attr-defined]
+    import initprobe.reports.figures.run  # noqa: F401
 
 
 def _end(code: int) -> NoReturn:

@@ -249,15 +249,7 @@ def _predicted_profile(result: ProbeResult, tensor: str) -> tuple[Array, Array]:
     """Predicted log10 variances, and two predicted SDs of the measured ones, `(layers,)` each."""
     values, spreads = [], []
     for layer in result.layers:
-        variance, spread = _prediction(layer, tensor)
+        variance, spread = layer.prediction(tensor)
         values.append(math.log10(variance) if variance else math.nan)
         spreads.append(2 * (spread or 0.0) / _LN10)
     return np.array(values), np.array(spreads)
-
-
-def _prediction(layer: LayerStats, tensor: str) -> tuple[float | None, float | None]:
-    """The predicted variance, and the SD of the log of the measured one."""
-    if layer.model_theory is not None:
-        predicted = getattr(layer.model_theory.end_to_end, tensor, None)
-        return getattr(predicted, "variance", None), getattr(predicted, "log_sd", None)
-    return getattr(layer.theory, f"{tensor}_variance", None), getattr(layer.theory, f"{tensor}_spread", None)

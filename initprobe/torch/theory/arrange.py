@@ -57,18 +57,24 @@ def _order(node: Node) -> list[int]:
     return order
 
 
-def _reordered(moments: Moments, order: Sequence[int]) -> Moments:
+def reordered(moments: Moments, order: Sequence[int]) -> Moments:
+    """The moments with the axes in another order.
+
+    Args:
+        moments: of the tensor before.
+        order: axis of that at each place.
+    """
     shape = tuple(moments.shape[axis] for axis in order)
     levels = {order.index(axis): level for axis, level in moments.levels.items()}
     return replace(moments, shape=shape, pairs=np.transpose(moments.pairs, order), bent=None, along=None, levels=levels)
 
 
 def _permute(node: Node, of: Lookup) -> Moments:
-    return _reordered(of(first(node)), _order(node))
+    return reordered(of(first(node)), _order(node))
 
 
 def _permute_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
-    yield first(node), _reordered(gradient, np.argsort(_order(node)).tolist())
+    yield first(node), reordered(gradient, np.argsort(_order(node)).tolist())
 
 
 def _expand(node: Node, of: Lookup) -> Moments:

@@ -12,7 +12,7 @@ from initprobe.arrays import Array
 from initprobe.torch.theory.moments import Moments, NoRule, alike, broadcast
 from initprobe.torch.theory.places import without_places
 from initprobe.torch.theory.pointwise import kept_at_random
-from initprobe.torch.theory.rule import Lookup, Moved, Rule, axis_of, first, names
+from initprobe.torch.theory.rule import Lookup, Moved, Rule, names
 from initprobe.torch.theory.sequences import Sequences, can_be_followed, differ
 from initprobe.torch.theory.trace import Node
 from initprobe.torch.theory.weights import multiplied, swapped
@@ -74,18 +74,6 @@ def logits_back(weights: Moments, gradient: Moments) -> Moments:
     if axis:
         centred = alike(centred, weights.shape[-2], axis - 1)
     return Moments(gradient.shape, 0.0, centred * weights.pairs, gradient.noise)
-
-
-def _softmax(node: Node, of: Lookup) -> Moments:
-    given = of(first(node))
-    dim = axis_of(node.argument("dim", 1, -1), len(node.shape))
-    if dim != len(node.shape) - 1:
-        raise NoRule("softmax over another axis than the last")
-    return weights_of(given, node.facts.get("open"))
-
-
-def _softmax_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
-    yield first(node), logits_back(of(node), gradient)
 
 
 class _Attention(NamedTuple):
@@ -194,7 +182,4 @@ def _to_heads(moved: Moments, shape: tuple[int, ...]) -> Moments:
     return Moments(shape, 0.0, pairs if shape[axis] > 1 else pairs.take([0], axis), moved.noise)
 
 
-RULES = (
-    Rule(names("softmax"), _softmax, _softmax_back),
-    Rule(names("scaled_dot_product_attention"), _attend, _attend_back),
-)
+RULES = (Rule(names("scaled_dot_product_attention"), _attend, _attend_back),)

@@ -75,20 +75,22 @@ def _predicted(node: Node | None, of: Lookup, track: Track, doubt: float) -> Pre
         moments = of(node)
     except NoRule as reason:
         return Predicted(reason=str(reason))
-    sd = math.sqrt(max(moments.noise, 0.0) + doubt**2)
+    noise, draws = max(moments.noise, 0.0), max(track.draws, 1)
+    sd = math.sqrt(noise + doubt**2)
     return Predicted(
         mean_square=finite(moments.square),
         variance=finite(moments.variance),
         log_sd=finite(sd),
-        z=_z(moments.variance, track, sd),
+        log_mean=finite(-noise / 2),
+        z=_z(moments.variance, track, -noise / 2 / draws, sd / math.sqrt(draws)),
     )
 
 
-def _z(variance: float, track: Track, sd: float) -> float | None:
-    """The log of measured over predicted variance in SDs; 0 where both are 0."""
+def _z(variance: float, track: Track, mean: float, sd: float) -> float | None:
+    """The log of measured over predicted variance about its mean, in SDs; 0 where both variances are 0."""
     own = track.variance
     if own == variance == 0:
         return 0.0
     if not (own > 0 and variance > 0 and math.isfinite(own)):
         return None
-    return finite((math.log(own / variance)) / (sd / math.sqrt(max(track.draws, 1))))
+    return finite((math.log(own / variance) - mean) / sd)

@@ -245,12 +245,19 @@ def _function(node: Node) -> tuple[Function, Function, tuple[float, ...]]:
     act: Activation | None = node.activation
     if act is not None:
         return (*_of_record(act.value, act.slope), act.kinks)
+    if node.name == "hardtanh":
+        return _clipped(float(node.argument("min_val", 1, -1.0)), float(node.argument("max_val", 2, 1.0)))
     if node.name in ("pow", "float_power") and len(node.args) > 1 and isinstance(node.args[1], int | float):
         power = float(node.args[1])
         return (*_power(power), ())
     if node.name in _PLAIN:
         return _PLAIN[node.name]
     raise NoRule(f"{node.name}: an activation that has no record")
+
+
+@lru_cache(maxsize=64)
+def _clipped(low: float, high: float) -> tuple[Function, Function, tuple[float, ...]]:
+    return lambda x: np.clip(x, low, high), lambda x: ((x > low) & (x < high)).astype(float), (low, high)
 
 
 @lru_cache(maxsize=64)
@@ -269,6 +276,9 @@ def _activation(node: Node, of: Lookup) -> Moments:
 
 
 def _activation_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
+    if of(node).bent is None:  # the output was measured
+        made = _activation(node, of)
+        return to_base(node, lambda each: made if each is node else of(each), gradient)
     return to_base(node, of, gradient)
 
 
@@ -318,22 +328,6 @@ def kept_at_random(given: Moments, share: float) -> Moments:
     return replace(given, pairs=pairs, bent=None, along=None)
 
 
-def _dropout_share(node: Node) -> float:
-    rate = node.argument("p", 1, 0.5)
-    return 1 - float(rate) if node.argument("training", 2, True) and rate < 1 else 1.0
-
-
-def _dropout(node: Node, of: Lookup) -> Moments:
-    share = _dropout_share(node)
-    given = of(first(node))
-    return given if share == 1 else kept_at_random(given, share)
-
-
-def _dropout_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
-    share = _dropout_share(node)
-    yield first(node), gradient if share == 1 else kept_at_random(gradient, share)
-
-
 RULES = (
     Rule(
         # All activations that PyTorch has too, and functions without a record.
@@ -344,5 +338,4 @@ RULES = (
         _activation,
         _activation_back,
     ),
-    Rule(names("dropout"), _dropout, _dropout_back),
 )

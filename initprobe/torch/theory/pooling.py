@@ -183,6 +183,23 @@ def _between(pairs: Array, axis: int, size: int, made: int) -> Array:
     return np.asarray(np.take(pairs, low, axis) * (1 - part) + after * part)
 
 
+def repeated(pairs: Array, axis: int, size: int, made: int) -> Array:
+    """Pairs along an axis whose places were each repeated.
+
+    Args:
+        pairs: before.
+        axis: of the tensor.
+        size: places before.
+        made: places after.
+    """
+    return _between(pairs, axis, size, made)
+
+
+def summed_copies(pairs: Array, axis: int, size: int, made: int) -> Array:
+    """Pairs of the sums over the copies of each place; arguments as in `repeated`, of which this is the way back."""
+    return _filtered(pairs, axis, _reverse(Window(size, made, 1))) * (made / size) ** 2
+
+
 def _enlarged(pairs: Array, each: tuple[Window, ...]) -> Array:
     """Pairs of the inputs of windows, where each has what its window has."""
     for axis, window in enumerate(each, pairs.ndim - len(each)):

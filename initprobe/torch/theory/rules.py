@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from initprobe.torch.theory import arrange, attention, concatenation, joins, norms, pointwise, pooling, weights
+from initprobe.torch.theory import (
+    arrange,
+    attention,
+    concatenation,
+    contractions,
+    gates,
+    joins,
+    norms,
+    pointwise,
+    pooling,
+    weights,
+)
 from initprobe.torch.theory.moments import NoRule
 from initprobe.torch.theory.rule import Rule
 
-_FAMILIES = (pointwise, weights, arrange, joins, concatenation, norms, pooling, attention)
+_FAMILIES = (pointwise, weights, arrange, joins, concatenation, norms, pooling, attention, gates, contractions)
 RULES: Mapping[str, Rule] = {name: rule for family in _FAMILIES for rule in family.RULES for name in rule.names}
 
 

@@ -125,10 +125,12 @@ class Sequences:
     def noise(self, query: Array) -> float:
         """Variance of the log of the mean squared gradient of queries or keys; `query` are the pairs of the queries.
 
-        At one place it is a sum over the keys that it sees, of as many units. It counts where few places have most.
+        At one place it is a sum over the keys that it sees, times a sum over units. It counts where few places
+        have most.
         """
         own = np.maximum(np.diagonal(matrices(query, self.places, self.axis)[(0,) * (query.ndim - 1)]), 0)
-        alone = 2 * (self.share**2).sum(1) + 2 / self.units
+        others = np.maximum(1 / (self.share**2).sum(1) - 1, 0.5)  # keys, less their mean
+        alone = 2 / others + 2 / self.units + 4 / (others * self.units)
         return float(np.sum(own**2 * alone) / max(own.sum() ** 2, 1e-300) / (self.samples * self.width / self.units))
 
     def _to_query(self, given: Array) -> Array:

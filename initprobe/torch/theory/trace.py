@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -16,11 +14,12 @@ import torch
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
 from initprobe.torch.call_kinds import Call
-from initprobe.torch.graph import Value
+from initprobe.torch.graph import Operation, Value
 from initprobe.torch.measure import Track, array_of, is_measured
 from initprobe.torch.theory.known_entries import measured_moments
 from initprobe.torch.theory.moments import Moments
 from initprobe.torch.theory.places import MOST_PLACES, from_matrices
+from initprobe.torch.theory.tensor_facts import WITH_FACTS, tensor_facts
 
 _MOST_SAMPLES = 8  # of the model's input, from which its moments are taken
 _MOST_ENTRIES = 1 << 14  # of a constant, from which its moments are taken
@@ -28,9 +27,7 @@ _SMALL = 1 << 10  # entries of vectors that are measured together
 _MOST_PAIRED = 1 << 21  # entries of a constant whose pairs are taken
 _FINITE = 1e8  # mean square from which on a constant masks logits
 _WITH_PAIRS = frozenset(("same", "shift", "scale", "sum", "gate", "cat"))
-_WITH_FACTS = frozenset(("embedding", "softmax", "scaled_dot_product_attention"))
 _PLAIN = frozenset((int, float, str, bool, slice, type(None)))
-_MASKED = -1e4  # logits up to this are masked
 _NO_FACTS: Mapping[str, Array] = MappingProxyType({})
 
 
@@ -142,6 +139,7 @@ class Trace:
         self._open = True
         self._constants: dict[int, tuple[Any, Constant]] = {}
         self._waiting: dict[int, list[tuple[Constant, Array]]] = {}
+        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # one object for all tensors of a shape
 
     def given(self, tensor: Any, value: Value) -> None:
         """Note an input of the model.
@@ -171,9 +169,8 @@ class Trace:
         signal = value.signal
         if not self._open or signal is None:
             return
-        weight = signal.op.weight if kind == "layer" else None
-        if weight is not None:
-            self._weight(weight, call)
+        if kind == "layer":
+            self._weight(signal.op, call)
         args = self._arguments(call.args, call)
         kwargs = _NO_FACTS
         if call.kwargs:
@@ -181,8 +178,9 @@ class Trace:
         if kind in _WITH_PAIRS:
             _take_pairs(args, call, call.name in ("mul", "multiply"))
         activation = signal.steps[-1].activation if kind == "activation" and signal.steps else None
-        facts = _facts(call) if call.name in _WITH_FACTS else _NO_FACTS
+        facts = tensor_facts(call) if call.name in WITH_FACTS else _NO_FACTS
         shape = tuple(made.shape)
+        shape = self._shapes.setdefault(shape, shape)
         node = Node(len(self.nodes), call.name, args, kwargs, shape, value.track, kind, activation, None, facts)
         self.nodes.append(node)
         value.node = node
@@ -215,10 +213,14 @@ class Trace:
         self.nodes.append(node)
         return node
 
-    def _weight(self, weight: Track, call: Call) -> None:
+    def _weight(self, op: Operation, call: Call) -> None:
         """Note the weight of a layer, which is measured already."""
-        for tensor in call.tensors:
-            if tuple(tensor.shape) == weight.shape and id(tensor) not in self._constants:
+        weight = op.weight
+        if weight is None:
+            return
+        for tensor, value in zip(call.tensors, call.values, strict=True):
+            is_weight = value.signal is None and (op.leaf is None or value.leaf == op.leaf)
+            if is_weight and tensor.shape == weight.shape and id(tensor) not in self._constants:
                 self._constants[id(tensor)] = tensor, Constant(weight.shape, track=weight)
 
     def _arguments(self, given: Iterable[Any], call: Call) -> tuple[Any, ...]:
@@ -261,13 +263,14 @@ class Trace:
         shape = tuple(tensor.shape)
         if not is_measured(tensor) or tensor.layout is not torch.strided:
             return Constant(shape)
+        if len(shape) == 1 and shape[0] <= _SMALL:
+            made = Constant(shape, count=shape[0])
+            self._waiting.setdefault(shape[0], []).append((made, array_of(tensor).copy()))
+            return made
         flat = tensor.detach().reshape(-1)
         entries = array_of(flat[:: max(flat.numel() // _MOST_ENTRIES, 1)])
         made = Constant(shape, count=entries.size)
-        if len(shape) == 1 and entries.size <= _SMALL:
-            self._waiting.setdefault(entries.size, []).append((made, entries.copy()))
-        else:
-            _measure([made], entries[None])
+        _measure([made], entries[None])
         return made
 
 
@@ -306,44 +309,3 @@ def _measure(constants: Sequence[Constant], rows: Array) -> None:
         means, squares = wide.sum(1) / wide.shape[1], np.vecdot(wide, wide) / wide.shape[1]
     for constant, mean, square in zip(constants, means.tolist(), squares.tolist(), strict=True):
         constant.mean, constant.square = mean, square
-
-
-def _facts(call: Call) -> Mapping[str, Array]:
-    """What only the tensors of the call can tell."""
-    if call.name == "embedding" and call.args:
-        return {"equal": _equal(call.args[0].detach().cpu().numpy())}
-    if call.name == "softmax" and call.tensors[0].ndim > 1:
-        return {"open": _open(call.tensors[0].detach())}
-    if call.name == "scaled_dot_product_attention":
-        mask = call.kwargs.get("attn_mask", call.args[3] if len(call.args) > 3 else None)
-        return _NO_FACTS if mask is None else {"open": _open(mask.detach())}
-    return _NO_FACTS
-
-
-def _open(logits: Any) -> Array:
-    """Which logits of the first sample are not masked, `(queries, keys)`."""
-    while logits.ndim > 2:
-        logits = logits[0]
-    visible = logits if logits.dtype == torch.bool else torch.isfinite(logits) & (logits > _MASKED)
-    return np.atleast_2d(visible.cpu().numpy())
-
-
-def _equal(tokens: Array) -> Array:
-    """Share of equal tokens among two, by the axes along which their places differ, `(2, ..., 2)`."""
-    ndim = tokens.ndim
-    sums = {axes: _equal_within(tokens, axes) for count in range(ndim + 1) for axes in combinations(range(ndim), count)}
-    shape = tuple(min(size, 2) for size in tokens.shape)
-    equal = np.empty(shape)
-    for place in np.ndindex(shape):
-        axes = tuple(axis for axis, index in enumerate(place) if index)
-        parts = [part for count in range(len(axes) + 1) for part in combinations(axes, count)]
-        total = sum((-1) ** (len(axes) - len(part)) * sums[part] for part in parts)
-        equal[place] = total / (tokens.size * math.prod(tokens.shape[axis] - 1 for axis in axes))
-    return equal
-
-
-def _equal_within(tokens: Array, axes: tuple[int, ...]) -> float:
-    """Number of pairs of equal tokens that differ along these axes at most."""
-    others = tuple(axis for axis in range(tokens.ndim) if axis not in axes)
-    rows = np.transpose(tokens, (*others, *axes)).reshape(math.prod(tokens.shape[axis] for axis in others), -1)
-    return float(sum(count * count for row in rows.tolist() for count in Counter(row).values()))

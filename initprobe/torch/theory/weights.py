@@ -27,7 +27,12 @@ class Weights:
     mean: float
 
 
-def _weights(held: Any) -> Weights:
+def weights_of_product(held: Any) -> Weights:
+    """The weights that a product sums over.
+
+    Args:
+        held: a parameter.
+    """
     moments = constant(held)
     variance = max(moments.square - moments.mean**2, 0.0)
     is_clear = moments.mean**2 * held.entries > _CLEAR_MEAN**2 * variance
@@ -100,7 +105,7 @@ def _parts(node: Node) -> tuple[Node, Any, Any, bool]:
 
 def _linear(node: Node, of: Lookup) -> Moments:
     source, held, bias, _ = _parts(node)
-    given, weights = of(source), _weights(held)
+    given, weights = of(source), weights_of_product(held)
     before = given.before_merge
     if before is not None:
         shape = (*before.shape[:-1], node.shape[-1])
@@ -125,7 +130,7 @@ def _linear_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
         made = regrouped(whole, source.shape)
         yield source, replace(made, merged=(made.pairs, whole))
         return
-    weights, axis = _weights(held), len(source.shape) - 1
+    weights, axis = weights_of_product(held), len(source.shape) - 1
     same, other = _summed(gradient, axis, node.shape[-1], weights)
     moments = Moments(source.shape, 0.0, _joined(same, other, axis, source.shape[-1]))
     yield source, moments.with_noise(gradient.noise + gaussian_noise(moments))
@@ -149,7 +154,7 @@ def _through(given: Moments, node: Node, target: Node, forward: bool) -> tuple[M
     along = forward != is_transposed
     count, levels = swept(given, each, along)
     fan = float(held.shape[1] if along else held.shape[0] // int(node.argument("groups", 6, 1))) * count
-    weights, axis = _weights(held), len(target.shape) - len(each) - 1
+    weights, axis = weights_of_product(held), len(target.shape) - len(each) - 1
     same, other = _summed(given, axis, fan, weights)
     level_same, level_other = same, other
     for number, window in enumerate(each, axis + 1):
@@ -166,7 +171,7 @@ def _convolve(node: Node, of: Lookup) -> Moments:
     source, held, bias, each, _ = _convolution(node)
     given, axis = of(source), len(node.shape) - len(each) - 1
     moments, fan = _through(given, node, node, True)
-    made = _made(node, given, moments.pairs, fan * _weights(held).mean * given.mean, bias, axis)
+    made = _made(node, given, moments.pairs, fan * weights_of_product(held).mean * given.mean, bias, axis)
     made = _with_spread(made, _few(given, axis, each, int(node.argument("groups", 6, 1))), fan)
     even = made.pairs, moments.level_pairs + (made.pairs - moments.pairs)
     return replace(made, levels=moments.levels, even=even)

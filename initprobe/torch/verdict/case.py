@@ -38,6 +38,7 @@ class Case:
         training: whether the model was in training mode.
         dtype: of the parameters, as `float32`; None for a model without any.
         formats: what small formats would lose.
+        tries_fixes: lines that may fix a finding are tried; otherwise none are written.
     """
 
     inventory: Inventory
@@ -53,6 +54,7 @@ class Case:
     training: bool = True
     dtype: str | None = None
     formats: tuple[FormatStats, ...] = ()
+    tries_fixes: bool = True
 
     @property
     def layers(self) -> list[Layer]:

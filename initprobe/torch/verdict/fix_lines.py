@@ -60,9 +60,9 @@ def for_layers(case: Case, layers: Sequence[Layer], stds: Sequence[float] | None
         stds: of the weights of each layer; None for those that suit its activation.
 
     Returns:
-        One fix, or none where no scale of the weights has an effect.
+        One fix, or none where no scale of the weights has an effect, or where nothing is tried.
     """
-    if not layers or any(is_spectral(layer) for layer in layers):
+    if not case.tries_fixes or not layers or any(is_spectral(layer) for layer in layers):
         return ()
     chosen = stds or [gain_of(layer) / math.sqrt(layer.op.fans[0]) for layer in layers]
     lines = dict.fromkeys(_group(case, layers, chosen, named=stds is None))

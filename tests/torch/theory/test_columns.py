@@ -47,7 +47,7 @@ def test_every_layer_has_every_prediction_within_its_spread(name):
                 assert abs(predicted.z) < 5, f"{layer.name} {column} {tensor}"
                 measured = getattr(layer, tensor).variance
                 assert predicted.z * predicted.log_sd == pytest.approx(
-                    math.log(measured / predicted.variance), abs=1e-9
+                    math.log(measured / predicted.variance) - predicted.log_mean, abs=1e-9
                 )
 
 

@@ -1,0 +1,198 @@
+"""Rules for operations that take a tensor apart and put it together: gated halves, scaled rows, dropped channels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from initprobe.arrays import Array
+from initprobe.torch.theory.arrange import reordered
+from initprobe.torch.theory.attention import logits_back, weights_of
+from initprobe.torch.theory.moments import ALIKE, Bent, Moments, NoRule, alike
+from initprobe.torch.theory.norms import denormalised, normalised
+from initprobe.torch.theory.places import settled, without_places
+from initprobe.torch.theory.pointwise import curved, kept_at_random, uncurved
+from initprobe.torch.theory.pooling import repeated, summed_copies
+from initprobe.torch.theory.rule import Lookup, Moved, Rule, axis_of, first, names
+from initprobe.torch.theory.trace import Constant, Node
+
+
+def _sigmoid(x: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
+def _sigmoid_slope(x: Array) -> Array:
+    return np.asarray(_sigmoid(x) * _sigmoid(-x))
+
+
+def _half(node: Node, of: Lookup) -> tuple[Moments, Bent]:
+    """The half that is gated, and the gate; both are alike, and their entries independent."""
+    half = replace(without_places(of(first(node))), shape=node.shape, bent=None, levels=ALIKE, merged=None)
+    lengths = [min(length, max(size, 1)) for length, size in zip(half.pairs.shape, node.shape, strict=True)]
+    half = replace(half, pairs=half.pairs[tuple(slice(length) for length in lengths)])
+    return half, Bent(node.number, half, _sigmoid, _sigmoid_slope)
+
+
+def _glu(node: Node, of: Lookup) -> Moments:
+    half, bent = _half(node, of)
+    gate = curved(bent)
+    return Moments(node.shape, half.mean * gate.mean, half.pairs * gate.pairs, half.noise + gate.noise)
+
+
+def _glu_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
+    half, bent = _half(node, of)
+    gradient = without_places(gradient)
+    to_half = gradient.pairs * curved(bent).pairs
+    to_gate = uncurved(bent, Moments(node.shape, 0.0, gradient.pairs * half.pairs)).pairs
+    source = first(node)
+    yield source, Moments(source.shape, 0.0, (to_half + to_gate) / 2, gradient.noise + half.noise)
+
+
+def _softmax_axis(node: Node, ndim: int) -> list[int]:
+    """The order of the axes that puts that of a softmax last."""
+    axis = axis_of(node.argument("dim", 1, -1), ndim)
+    order = list(range(ndim))
+    order[axis], order[-1] = order[-1], order[axis]
+    return order
+
+
+def _softmax(node: Node, of: Lookup) -> Moments:
+    order, visible = _softmax_axis(node, len(node.shape)), node.facts.get("open")
+    if order[-1] == len(order) - 1:
+        return weights_of(of(first(node)), visible)
+    if visible is not None and not visible.all():
+        raise NoRule("softmax over another axis than the last, with a mask")
+    return reordered(weights_of(reordered(without_places(of(first(node))), order), None), order)
+
+
+def _softmax_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
+    order = _softmax_axis(node, len(node.shape))
+    weights = reordered(of(node), order)
+    yield first(node), reordered(logits_back(weights, reordered(gradient, order)), order)
+
+
+def _axis(node: Node) -> list[int]:
+    if node.argument("p", 1, 2.0) != 2:
+        raise NoRule("normalize by another norm than the second")
+    given = node.argument("dim", 2, 1)
+    return [axis_of(each, len(node.shape)) for each in (given if isinstance(given, tuple) else (given,))]
+
+
+def _normalize(node: Node, of: Lookup) -> Moments:
+    axes = _axis(node)
+    count = float(np.prod([node.shape[axis] for axis in axes]))
+    return normalised(of(first(node)), axes, 0.0, False)[0].scaled(1 / count)
+
+
+def _normalize_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
+    axes = _axis(node)
+    count = float(np.prod([node.shape[axis] for axis in axes]))
+    normal, variance = normalised(of(first(node)), axes, 0.0, False)
+    yield first(node), denormalised(normal, variance, axes, gradient.scaled(1 / count), False)
+
+
+def _dropout_share(node: Node) -> float:
+    rate = node.argument("p", 1, 0.5)
+    return 1 - float(rate) if node.argument("training", 2, True) and rate < 1 else 1.0
+
+
+def _dropout(node: Node, of: Lookup) -> Moments:
+    share = _dropout_share(node)
+    given = of(first(node))
+    return given if share == 1 else kept_at_random(given, share)
+
+
+def _dropout_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
+    share = _dropout_share(node)
+    yield first(node), gradient if share == 1 else kept_at_random(gradient, share)
+
+
+def _dropped(given: Moments, node: Node) -> Moments:
+    """After whole channels were kept at random, and scaled so that the mean stays."""
+    rate = float(node.argument("p", 1, 0.5)) if node.argument("training", 2, True) else 0.0
+    if rate >= 1:
+        raise NoRule(f"{node.name} that drops all")
+    given = without_places(given)
+    pairs = given.pairs.copy()
+    pairs[0, 0] /= 1 - rate
+    return replace(given, pairs=pairs, bent=None, along=None)
+
+
+def _drop_channels(node: Node, of: Lookup) -> Moments:
+    return _dropped(of(first(node)), node)
+
+
+def _drop_channels_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
+    yield first(node), _dropped(gradient, node)
+
+
+def _turned(node: Node, of: Lookup) -> Moments:
+    return replace(without_places(of(first(node))), levels=ALIKE)
+
+
+def _turned_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
+    yield first(node), replace(without_places(gradient), levels=ALIKE, along=None)
+
+
+def _copies(node: Node) -> int:
+    """The axis along which each place is repeated."""
+    source = first(node)
+    if node.argument("dim", 2) is None or not isinstance(node.argument("repeats", 1), int):
+        raise NoRule("repeat_interleave by a tensor")
+    return axis_of(node.argument("dim", 2), len(source.shape))
+
+
+def _repeat(node: Node, of: Lookup) -> Moments:
+    given, axis = without_places(of(first(node))), _copies(node)
+    pairs = repeated(given.pairs, axis, given.shape[axis], node.shape[axis])
+    return Moments(node.shape, given.mean, pairs, given.noise)
+
+
+def _repeat_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
+    source, axis = first(node), _copies(node)
+    pairs = summed_copies(without_places(gradient).pairs, axis, source.shape[axis], node.shape[axis])
+    yield source, Moments(source.shape, 0.0, pairs, gradient.noise)
+
+
+def _chosen(node: Node) -> tuple[int, int, int]:
+    """The axis of which a list of places is taken, and the number of places before and after."""
+    source = first(node)
+    axis, index = node.argument("dim", 1), node.argument("index", 2)
+    if not isinstance(axis, int) or not isinstance(index, Constant):
+        raise NoRule(f"{node.name} by a signal")
+    axis = axis_of(axis, len(source.shape))
+    return axis, source.shape[axis], node.shape[axis]
+
+
+def _select(node: Node, of: Lookup) -> Moments:
+    axis, size, made = _chosen(node)
+    given = without_places(of(first(node)))
+    pairs = alike(given.pairs, size, axis)
+    same, other = np.take(pairs, [0], axis), np.take(pairs, [-1], axis)
+    if made > size:  # some places are taken more than once
+        other = (other * (size - 1) + same) / size
+    pairs = np.concatenate([same, other], axis) if made > 1 else same
+    return replace(given, shape=node.shape, pairs=pairs, bent=None, levels=ALIKE, merged=None)
+
+
+def _select_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
+    axis, size, made = _chosen(node)
+    gradient = without_places(gradient)
+    pairs = alike(gradient.pairs, made, axis)
+    same, other, share = np.take(pairs, [0], axis), np.take(pairs, [-1], axis), made / size
+    same = share * same + (share**2 * other if made > size else 0.0)
+    pairs = np.concatenate([same, share**2 * other], axis) if size > 1 else same
+    yield first(node), Moments(first(node).shape, 0.0, settled(gradient, pairs), gradient.noise)
+
+
+RULES = (
+    Rule(names("dropout"), _dropout, _dropout_back),
+    Rule(names("glu"), _glu, _glu_back),
+    Rule(names("softmax"), _softmax, _softmax_back),
+    Rule(names("normalize"), _normalize, _normalize_back),
+    Rule(names("dropout1d dropout2d dropout3d feature_dropout"), _drop_channels, _drop_channels_back),
+    Rule(names("roll flip fliplr flipud"), _turned, _turned_back),
+    Rule(names("repeat_interleave"), _repeat, _repeat_back),
+    Rule(names("index_select"), _select, _select_back),
+)

@@ -1,0 +1,66 @@
+"""Facts about the tensors of a call that theory needs, noted while the tensors exist."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+
+from initprobe.arrays import Array
+from initprobe.torch.call_kinds import Call
+
+WITH_FACTS = frozenset(("embedding", "softmax", "scaled_dot_product_attention"))
+_MASKED = -1e4  # logits up to this are masked
+
+
+def tensor_facts(call: Call) -> Mapping[str, Array]:
+    """What only the tensors of a call of `WITH_FACTS` can tell.
+
+    Args:
+        call: the call.
+
+    Returns:
+        By name: `equal`, the share of equal tokens of an embedding; `open`, the entries that attention sees.
+    """
+    if call.name == "embedding" and call.args:
+        return {"equal": _equal(call.args[0].detach().cpu().numpy())}
+    if call.name == "softmax" and call.tensors[0].ndim > 1:
+        return {"open": _open(call.tensors[0].detach())}
+    if call.name == "scaled_dot_product_attention":
+        mask = call.kwargs.get("attn_mask", call.args[3] if len(call.args) > 3 else None)
+        return {} if mask is None else {"open": _open(mask.detach())}
+    return {}
+
+
+def _open(logits: Any) -> Array:
+    """Which logits of the first sample are not masked, `(queries, keys)`."""
+    while logits.ndim > 2:
+        logits = logits[0]
+    visible = logits if logits.dtype == torch.bool else torch.isfinite(logits) & (logits > _MASKED)
+    return np.atleast_2d(visible.cpu().numpy())
+
+
+def _equal(tokens: Array) -> Array:
+    """Share of equal tokens among two, by the axes along which their places differ, `(2, ..., 2)`."""
+    ndim = tokens.ndim
+    sums = {axes: _equal_within(tokens, axes) for count in range(ndim + 1) for axes in combinations(range(ndim), count)}
+    shape = tuple(min(size, 2) for size in tokens.shape)
+    equal = np.empty(shape)
+    for place in np.ndindex(shape):
+        axes = tuple(axis for axis, index in enumerate(place) if index)
+        parts = [part for count in range(len(axes) + 1) for part in combinations(axes, count)]
+        total = sum((-1) ** (len(axes) - len(part)) * sums[part] for part in parts)
+        equal[place] = total / (tokens.size * math.prod(tokens.shape[axis] - 1 for axis in axes))
+    return equal
+
+
+def _equal_within(tokens: Array, axes: tuple[int, ...]) -> float:
+    """Number of pairs of equal tokens that differ along these axes at most."""
+    others = tuple(axis for axis in range(tokens.ndim) if axis not in axes)
+    rows = np.transpose(tokens, (*others, *axes)).reshape(math.prod(tokens.shape[axis] for axis in others), -1)
+    return float(sum(count * count for row in rows.tolist() for count in Counter(row).values()))

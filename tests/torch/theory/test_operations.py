@@ -1,0 +1,92 @@
+"""Operations between two layers: each has a prediction, forward and back, within what chance allows."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import torch.nn.functional as F  # noqa: E402
+from torch import nn  # noqa: E402
+
+from initprobe.torch import probe  # noqa: E402
+
+TENSORS = ("preactivation", "output", "output_gradient")
+WIDTH = 256
+
+
+class Between(nn.Module):
+    """An operation between two linear layers, or two convolutions."""
+
+    def __init__(self, operation, first, second):
+        super().__init__()
+        self.operation, self.first, self.second = operation, first, second
+
+    def forward(self, x):
+        return self.second(self.operation(self.first(x)))
+
+
+def rows(operation, inner=WIDTH):
+    """On vectors, 16 in each of 8 samples."""
+    model = Between(operation, nn.Linear(WIDTH, WIDTH), nn.Linear(inner, WIDTH))
+    return model, torch.randn(8, 16, WIDTH)
+
+
+def pictures(operation):
+    """On 64 channels of 8 x 8."""
+    model = Between(operation, nn.Conv2d(64, 64, 3, padding=1), nn.Conv2d(64, 64, 3, padding=1))
+    return model, torch.randn(8, 64, 8, 8)
+
+
+CASES = {
+    "ReLU6": lambda: rows(lambda x: F.relu6(8 * x)),
+    "hard tanh with bounds": lambda: rows(lambda x: F.hardtanh(x, -0.5, 0.25)),
+    "GLU": lambda: rows(F.glu, WIDTH // 2),
+    "GLU over channels": lambda: rows(lambda x: F.glu(x.transpose(1, 2), 1).transpose(1, 2), WIDTH // 2),
+    "softmax over places": lambda: rows(lambda x: x.softmax(1)),
+    "normalize": lambda: rows(lambda x: F.normalize(x, dim=-1)),
+    "roll": lambda: rows(lambda x: x.roll(3, 1)),
+    "repeat_interleave": lambda: rows(lambda x: x.repeat_interleave(2, 1)),
+    "index_select": lambda: rows(lambda x: x.index_select(1, torch.tensor([1, 3, 8]))),
+    "dropout of channels": lambda: pictures(lambda x: F.dropout2d(x, 0.25)),
+    "roll of a picture": lambda: pictures(lambda x: x.roll((1, 2), (2, 3))),
+}
+
+
+class Contraction(nn.Module):
+    """A sum over two axes with a parameter."""
+
+    def __init__(self, equation, *shape):
+        super().__init__()
+        self.equation, self.first = equation, nn.Linear(WIDTH, WIDTH)
+        self.weight, self.second = nn.Parameter(torch.randn(shape) / 16), nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x):
+        heads = self.first(x).reshape(*x.shape[:-1], 4, 64)
+        return self.second(torch.einsum(self.equation, heads, self.weight))
+
+
+class Logits(nn.Module):
+    """Products of the rows of two tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.key, self.out = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH), nn.Linear(16, WIDTH)
+
+    def forward(self, x):
+        return self.out(torch.einsum("bik,bjk->bij", self.query(x), self.key(x)).relu())
+
+
+CASES["einsum of two signals"] = lambda: (Logits(), torch.randn(8, 16, WIDTH))
+CASES["einsum with a parameter"] = lambda: (Contraction("...hd,hde->...e", 4, 64, WIDTH), torch.randn(8, 16, WIDTH))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_operation_has_a_prediction_within_its_spread(name):
+    torch.manual_seed(0)
+    for layer in probe(*CASES[name](), try_fixes=False, threads=1).layers:
+        assert layer.model_theory.restarted is None
+        for column in (layer.model_theory.local, layer.model_theory.end_to_end):
+            for tensor in TENSORS:
+                predicted = getattr(column, tensor)
+                if predicted.reason != "no gradient":
+                    assert predicted.reason is None, (layer.name, tensor)
+                    assert abs(predicted.z) < 5, (layer.name, tensor, predicted)
