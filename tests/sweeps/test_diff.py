@@ -13,12 +13,12 @@ from initprobe import ProbeConfig, ProbeResult, run
 from initprobe.errors import ConfigError, InputError
 from initprobe.results.base import TENSORS, Histogram
 from initprobe.results.named_numbers import COMPARED
+from initprobe.sweeps.histogram_distance import histogram_change
 from initprobe.sweeps.store_diff import (
     DEFAULT_RULES,
     PLOTTED,
     STEPPED,
     Comparison,
-    histogram_change,
     paired,
     parse_rule,
     size_of,
