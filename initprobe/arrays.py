@@ -29,7 +29,7 @@ def normal_density(z: float) -> float: ...
 def normal_density(z: Array) -> Array: ...
 def normal_density(z: float | Array) -> float | Array:
     """The standard normal density at `z`: a float, or an array of any shape in the dtype of `z`."""
-    # At a float by `math`: NumPy's exp differs in the last bit at one in twenty, which would change drawn weights.
+    # At a float by `math`. NumPy's exp differs in the last bit at one in twenty, which would change drawn weights.
     peak = math.exp(-z * z / 2) if isinstance(z, float | int) else np.exp(-z * z / 2)
     return peak / math.sqrt(2 * math.pi)
 

@@ -16,9 +16,12 @@ class Named(Protocol):
     """The attributes that a record needs to be in a registry."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name that a user writes."""
+
     @property
-    def aliases(self) -> tuple[str, ...]: ...
+    def aliases(self) -> tuple[str, ...]:
+        """Other names for the same record."""
 
 
 Record = TypeVar("Record", bound=Named)

@@ -1,9 +1,11 @@
 """The rooms: where each library may be imported, and how long files and functions may be. The layers are contracts."""
 
 import ast
+import re
 import statistics
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,16 +22,22 @@ HOMES = {
     "ruamel": ["data/documents.py"],
 }  # fmt: skip
 MODULES = sorted(path for path in ROOT.rglob("*.py") if "configs" not in path.relative_to(ROOT).parts)
-MOST_PACKAGES, MOST_FLAT, MOST_LINES, MOST_FUNCTION, MEDIAN_FUNCTION = 22, 9, 350, 45, 7
+MOST_WORDS = 24
+MOST_PACKAGES, MOST_FLAT, MOST_LINES, MOST_FUNCTION, MEDIAN_FUNCTION = 22, 9, 350, 45, 6
 
 
 def named(path):
     return path.relative_to(ROOT).as_posix()
 
 
+@cache
+def parsed(path):
+    return ast.parse(path.read_text())
+
+
 def imports(path):
     """Modules imported anywhere in a file, outside `if TYPE_CHECKING`."""
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     guarded = {
         id(inner)
         for node in ast.walk(tree)
@@ -46,10 +54,13 @@ def imports(path):
 
 
 def functions():
+    """Each function with its lines, and its lines without the docstring."""
     for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                yield f"{named(path)}:{node.name}", node.end_lineno - node.lineno + 1
+                documented = node.body[0].end_lineno - node.body[0].lineno + 1 if ast.get_docstring(node) else 0
+                lines = node.end_lineno - node.lineno + 1
+                yield f"{named(path)}:{node.name}", lines, lines - documented
 
 
 @pytest.mark.parametrize("library", HOMES)
@@ -75,9 +86,44 @@ def test_rooms_are_few_and_no_package_hides_a_public_function():
 def test_files_and_functions_are_short():
     long = {named(path): lines for path in MODULES if (lines := len(path.read_text().splitlines())) > MOST_LINES}
     assert not long
-    sizes = dict(functions())
-    assert not {name: lines for name, lines in sizes.items() if lines > MOST_FUNCTION}
-    assert statistics.median(lines for _, lines in functions()) <= MEDIAN_FUNCTION
+    assert not {name: lines for name, lines, _ in functions() if lines > MOST_FUNCTION}
+    assert statistics.median(code for _, _, code in functions()) <= MEDIAN_FUNCTION
+
+
+def public_functions(node, owner=""):
+    for child in ast.iter_child_nodes(node):
+        if getattr(child, "name", "_").startswith("_"):
+            continue
+        if isinstance(child, ast.ClassDef):
+            yield from public_functions(child, f"{child.name}.")
+        elif isinstance(child, ast.FunctionDef):
+            yield owner, child
+
+
+def test_arguments_are_described():
+    """Public functions of several arguments have a section, or name each in the sentence; click describes its own."""
+    for path in MODULES:
+        for owner, function in public_functions(parsed(path)):
+            arguments = [argument.arg for argument in (*function.args.args, *function.args.kwonlyargs)]
+            names = [name for name in arguments if name not in ("self", "cls")]
+            text = ast.get_docstring(function) or ""
+            is_described = "Args:" in text or "arguments as in" in text or all(f"`{name}`" in text for name in names)
+            assert len(names) < 2 or owner == "LazyGroup." or is_described, f"{named(path)}: {owner}{function.name}"
+
+
+def test_sentences_of_docstrings_are_short():
+    """At most 20 words with a margin for numbers; code counts as one word, and an indented line begins a sentence."""
+    for path in MODULES:
+        for node in ast.walk(parsed(path)):
+            if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) or path.parent.name == "commands":
+                continue
+            text = re.sub(r"`[^`]*`|(?m:^ *initprobe .*$)", "code", ast.get_docstring(node) or "")
+            for block in re.split(r"\n\s*\n|\n(?=\s*[-*] )|\n(?=\s*[\w*., ]+: )|\n(?=    .*  )", text):
+                if "|" in block or "──" in block:
+                    continue  # tables and trees
+                for sentence in re.split(r"(?<=[.:;!?])\s", " ".join(block.split())):
+                    words = [word for word in sentence.split() if re.search(r"\w", word)]
+                    assert len(words) <= MOST_WORDS, f"{named(path)}: {sentence}"
 
 
 def test_local_variables_are_named_by_what_they_hold():
@@ -85,7 +131,7 @@ def test_local_variables_are_named_by_what_they_hold():
     bound = {
         f"{named(path)}:{node.lineno} {node.id}"
         for path in MODULES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in riddles
     }
     assert not bound, "name each by what it holds"

@@ -232,8 +232,9 @@ def test_pennington_2017(overrides):
     depth, width = linear.layer, linear.count
     kurtosis = 1 / (2 * 0.5 * (1 + math.erf(1 / math.sqrt(2 * 0.463863969))) - 1)
     # Slopes of hard tanh depend on the length of the two inputs, whose mean has the relative SD sqrt(2/(2 width)). Per
-    # relative change of q, p(|z| < 1) = 0.86 changes by -0.23 of itself, and by 0.54 of that in each layer after it.
-    # That is 0.5 in all for the mean. The spread, which is depth times (1 - p)/p, changes by 1.63/(1 - 0.54)/depth.
+    # relative change of q, p(|z| < 1) = 0.86 changes by -0.23 of itself. In each layer after it, it changes by 0.54 of
+    # that. That is 0.5 in all for the mean. The spread, which is depth times (1 - p)/p, changes by 1.63/(1 -
+    # 0.54)/depth.
     strays = SDS * math.sqrt(1 / width)
     for last, spread, response in (
         (linear, depth, (0, 0)),

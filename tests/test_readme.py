@@ -1,4 +1,4 @@
-"""The README and its pages do what they say: every command runs, every figure is there, and shows what a run shows."""
+"""The README and its pages are true: every command runs, and every figure shows what a run shows."""
 
 import re
 import shlex
@@ -28,9 +28,10 @@ BLOCKS = re.findall(r"```(?:sh|console)\n(.*?)```", ALL, re.DOTALL)
 MINE = next(block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "# mine.yaml" in block)
 CONTRACT = next(block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "# init.yaml" in block)
 # Python that names its file, as in `# mynet.py`, is a file that other examples import.
-PYTHON = re.findall(r"```python\n(.*?)```", ALL, re.DOTALL)
+PYTHON = list(dict.fromkeys(re.findall(r"```python\n(.*?)```", ALL, re.DOTALL)))
 FILES = {named[1]: code for code in PYTHON if (named := re.match(r"# (\w+\.py)\n", code))}
-COMMAND_LINES = [line for block in BLOCKS for line in block.splitlines() if line.startswith("initprobe ")]
+_LINES = [line for block in BLOCKS for line in block.splitlines() if line.startswith("initprobe ")]
+COMMAND_LINES = list(dict.fromkeys(_LINES))  # some stand on two pages
 
 
 def marked(examples, sign):

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from initprobe.arrays import Array
 from initprobe.errors import ConfigError
 
-# CS231n counts a tanh unit as saturated beyond |h| = 0.97. There the slope is 1 - 0.97^2 = 5.9% of its largest value;
-# the same share of the slope marks the band of every other activation.
+# CS231n counts a tanh unit as saturated beyond |h| = 0.97. There the slope is 1 - 0.97^2 = 5.9% of its largest value.
+# The same share of the slope marks the band of every other activation.
 SATURATED_SLOPE = 1 - 0.97**2
 
 # Limits of an activation's parameters: within them, fourth powers of its output stay in the range of float64.

@@ -64,23 +64,28 @@ class LazyGroup(click.Group):
     context_class = Context
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the words of the command line for errors and reports."""
         ctx.meta[WORDS] = tuple(args)
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands, without importing them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, imported now; None for none."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"{commands.__name__}.{cmd_name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands in `--help`, from their docstrings alone."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, _summary(file)) for name, file in COMMANDS.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Commands and options that begin so."""
         names = [name for name in COMMANDS if name.startswith(incomplete)]
         items = [CompletionItem(name, help=_summary(COMMANDS[name])) for name in names]
         return items + click.Command.shell_complete(self, ctx, incomplete)
@@ -103,6 +108,7 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, and end quietly where the reader of its output is gone."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:

@@ -34,6 +34,7 @@ def _completes(candidates: Callable[[str], Iterable[Item]]) -> Completer:
 
 @_completes
 def initializers(incomplete: str) -> Iterator[Item]:
+    """Initializers that begin so, and their parameters behind a colon."""
     from initprobe.initializers.catalogue import INITIALIZERS
 
     return _specs(INITIALIZERS, incomplete)
@@ -41,6 +42,7 @@ def initializers(incomplete: str) -> Iterator[Item]:
 
 @_completes
 def activations(incomplete: str) -> Iterator[Item]:
+    """Activations that begin so, and their parameters behind a colon."""
     from initprobe.activations.catalogue import ACTIVATIONS
 
     return _specs(ACTIVATIONS, incomplete)
@@ -48,6 +50,7 @@ def activations(incomplete: str) -> Iterator[Item]:
 
 @_completes
 def inputs(incomplete: str) -> Iterator[Item]:
+    """Noise, data sets and files of input that begin so."""
     from initprobe.data.noise import INPUTS
     from initprobe.data.tables import SUFFIXES
 
@@ -57,6 +60,7 @@ def inputs(incomplete: str) -> Iterator[Item]:
 
 @_completes
 def labels(incomplete: str) -> Iterator[Item]:
+    """Data sets and files of labels that begin so."""
     from initprobe.data.noise import DATASETS
     from initprobe.data.tables import SUFFIXES
 
@@ -75,6 +79,7 @@ def topics(incomplete: str) -> Iterator[Item]:
 
 @_completes
 def rules(incomplete: str) -> Iterator[Item]:
+    """Rules of the verdict that begin so."""
     from initprobe.torch.verdict.rulebook import RULEBOOK
 
     return _specs(RULEBOOK, incomplete)
@@ -82,6 +87,7 @@ def rules(incomplete: str) -> Iterator[Item]:
 
 @_completes
 def configs(incomplete: str) -> Iterator[Item]:
+    """Configs that ship with initprobe, and files of sweeps."""
     from initprobe.sweeps.shipped_configs import SUFFIXES, first_comment, shipped
 
     yield from _matching((Item(name, help=first_comment(path)) for name, path in shipped().items()), incomplete)
@@ -90,6 +96,7 @@ def configs(incomplete: str) -> Iterator[Item]:
 
 @_completes
 def limits(incomplete: str) -> Iterator[Item]:
+    """Thresholds of the verdict, each with its default."""
     from initprobe.config.thresholds import Thresholds
 
     fields = Thresholds.model_fields.items()

@@ -12,8 +12,8 @@ def formats_option() -> Any:
     return option(
         "--formats",
         metavar="NAME,...",
-        help="Count what each tensor would lose in float16, bfloat16, float8_e4m3fn or float8_e5m2, and name the loss "
-        "scale that saves the gradient.",
+        help="Count what each tensor would lose in float16, bfloat16, float8_e4m3fn or float8_e5m2. The "
+        "loss scale that saves the gradient is named too.",
     )
 
 

@@ -144,7 +144,7 @@ class MeasurementOptions:
         "--full-weight-gradient",
         is_flag=True,
         help="Compute all of dL/dW, also where the batch is smaller than the width. By default its percentiles, "
-        "extremes and histogram are then those of 128 rows; mean and variance are always of all entries.",
+        "extremes and histogram are then those of 128 rows. Mean and variance are always of all entries.",
     )
     draws: int | None = option("--draws", type=int, metavar="N", help="Independent networks.  [default: 4]")
     number_formats: str | None = formats_option()

@@ -274,9 +274,20 @@ def saving(
 
 
 def save_result(result: ProbeResult, directory: Path, pictures: Iterable[Picture]) -> list[Path]:
-    """Write the figures and result.json to a directory; returns the paths.
+    """Write the figures and result.json to a directory.
 
-    A figure that an earlier run left in another format would show another experiment: it is removed.
+    A figure that an earlier run left in another format would show another experiment, so it is removed.
+
+    Args:
+        result: of a run.
+        directory: is made if it is not there.
+        pictures: the figures, drawn while they are written.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        OutputError: a file cannot be written.
     """
     written = []
     for kind, fmt, data in pictures:

@@ -81,12 +81,12 @@ class ProbeConfig(BaseModel):
         batches: batches through the same weights, merged as if they were one.
         draws: independent networks, each with its own synthetic input.
         seed: of all random numbers.
-        norm: brings z to mean 0 and variance 1 before the activation: `layer` over the units of each sample, `batch`
-            over the samples of each unit. Its learnable scale and shift start at 1 and 0.
+        norm: brings z to mean 0 and variance 1 before the activation. `layer` does so over the units of each sample,
+            `batch` over the samples of each unit. Its learnable scale and shift start at 1 and 0.
         residual: add a branch to its own input, `h + branch_scale phi(z)`, where both have the same width.
         block: layers of a branch, which divide `layers`. Of several, the last has no activation and no norm: for 2 it
             is `h + branch_scale (phi(h W1 + b1) W2 + b2)`.
-        branch_scale: of the branches of a residual net: a number, or text with L for the number of layers, as in
+        branch_scale: of the branches of a residual net. It is a number, or text with L for the number of layers, as in
             `1/sqrt(2L)`. Training learns a scale of 0, as in ReZero, and no other.
         zero_init_last: the last layer of each branch starts with weights of 0, as in Fixup. The gradient then passes
             unchanged; so does the signal if `phi(0) = 0` or `block` is above 1. In training the last layer of a branch
@@ -99,7 +99,7 @@ class ProbeConfig(BaseModel):
             `input: digits`, or those of a random linear teacher.
         train_steps: steps of plain SGD after the probe, on the first network; with cross-entropy if `loss` is `random`.
         learning_rate: of these steps, and of the step of `optimizer`; the default of Adam is 0.001.
-        optimizer: `sgd`, `adam` or `adamw`: report how far one step moves each layer of the first network, and with
+        optimizer: `sgd`, `adam` or `adamw`. Report how far one step moves each layer of the first network, and with
             `sgd` the largest curvature of the loss. The loss is cross-entropy if `loss` is `random`.
         dtype: precision of the network; statistics are taken in float64 either way.
         full_weight_gradient: compute all of dL/dW, also where its mean and variance cost less. Otherwise its

@@ -65,8 +65,8 @@ class Thresholds(BaseModel):
     )
     recognised: Share = Field(
         0.05,
-        description="Relative error within which a weight variance counts as that of a known rule: several standard "
-        "deviations of the variance of 100 x 100 weights.",
+        description="Relative error within which a weight variance counts as that of a known rule. It is several "
+        "standard deviations of the variance of 100 x 100 weights.",
     )
 
 
@@ -96,7 +96,7 @@ class ModelThresholds(Thresholds):
     normed_decades: Positive = Field(
         6.0,
         description="Decades of the gradient across layers with a norm each. ReLU with batch norm has 1.46 per layer "
-        "(Yang et al. 2019, arXiv:1902.08129): VGG-19 trains at 2.6 decades and MobileOne at 5.3; 50 such layers "
+        "(Yang et al. 2019, arXiv:1902.08129). VGG-19 trains at 2.6 decades and MobileOne at 5.3. 50 such layers "
         "at 8 decades do not.",
     )
     stream_decades: Positive = Field(

@@ -20,8 +20,8 @@ _ROUND_NEAR = 2.5
 # An extreme is further from its bound than this times the range over n in one of 20,000 cases: e^-10.
 _MISSED = 10
 # How much rarer people choose some rules than others, as log odds. The rules are a number divided by the root of the
-# depth, fan_out, and a std of a uniform distribution, whose bounds people give. The last one is a distribution of
-# another shape than the entries seem to have. Few entries cannot tell.
+# depth, and fan_out. Then comes a std of a uniform distribution, whose bounds people give. The last one is a
+# distribution of another shape than the entries seem to have. Few entries cannot tell.
 _RARE, _FAN_OUT, _STD_OF_UNIFORM, _OTHER_SHAPE = math.log(10), math.log(3), math.log(5), math.log(20)
 # The variance of a measured std, relative to it, is 1 over n times this: 4 / (kurtosis - 1).
 _PRECISION = {"normal": 2.0, "uniform": 5.0, "truncated_normal": 2.9}

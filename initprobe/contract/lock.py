@@ -13,7 +13,7 @@ from initprobe.contract.rules import MEASURED, read_rule
 from initprobe.formatting import counted, listed
 
 HEAD = """Written by `initprobe torch --lock`. One line per group of parameters that are initialized alike.
-~ says that the numbers were measured or recognised: a later draw is compared by its distribution, and the comparison
+~ says that the numbers were measured or recognised. A later draw is compared by its distribution, and the comparison
 allows for the errors of both."""
 RENEW = "--update-lock writes the lock anew"
 

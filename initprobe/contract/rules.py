@@ -33,8 +33,8 @@ class Rule:
     Attributes:
         text: as written.
         initializer: None for `any`.
-        kind: how it is compared. It may be compared not at all, entry by entry, by its products of rows, by its
-            distribution, or by mean and std alone.
+        kind: how it is compared. It may be compared not at all, by entries, by products of rows, by distribution, or by
+            mean and std alone.
         measured: mean and std were measured on as many entries as they are compared with.
     """
 

@@ -50,7 +50,7 @@ DIGITS = Dataset(
     name="digits",
     table=lambda: _digits()["x"],
     classes=lambda: _digits()["y"],
-    formula="1797 handwritten digits of 8 x 8 pixels, each a whole number from 0 to 16, with their labels 0 to 9",
+    formula="1797 handwritten digits of 8 x 8 pixels, whole numbers from 0 to 16, with labels 0 to 9",
     reference="UCI Optical Recognition of Handwritten Digits (test part, as in scikit-learn); Alpaydin & Kaynak 1998, "
     "doi:10.24432/C50P49, CC BY 4.0",
 )

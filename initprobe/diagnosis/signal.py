@@ -42,7 +42,7 @@ def _vanishing_gradient(result: ProbeResult, limits: Thresholds) -> Iterator[Obs
         yield from _gradient_trend(-1)(result, limits)
 
 
-_FLAT = "weights or biases are so large that every unit is on a flat end of the activation, so no gradient passes"
+_FLAT = "weights or biases are so large that every unit is on a flat end of the activation; no gradient passes"
 _LEARNS_NOTHING = "every unit of the branch is on a flat end, so it learns nothing; the skip passes the gradient"
 
 
@@ -90,8 +90,8 @@ def _cause_beside_weights(result: ProbeResult, tensor: str, sign: int) -> str:
         return ""
     if sign > 0:
         return (
-            f"{norm} norm divides gradients by the standard deviation of h W, which the slopes of the activation do "
-            "not make up for, whatever the weights"
+            f"whatever the weights, {norm} norm divides gradients by the standard deviation of h W; "
+            "the slopes of the activation do not make up for this"
         )
     return f"with {norm} norm the slopes of the activation shrink the gradient, whatever the weights"
 

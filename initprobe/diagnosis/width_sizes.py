@@ -1,7 +1,7 @@
 """What is measured of networks of several widths, and the slopes of log rms against log width.
 
-The theory of a slope is local. It takes the measured slope of the layer's input. It adds what the layer's own fans,
-weights and learning rate do in the limit of infinite width (Yang & Hu 2021, arXiv:2011.14522).
+The theory of a slope is local. It takes the measured slope of the layer's input. It adds what fans, weights and
+learning rate of the layer do at infinite width (Yang & Hu 2021, arXiv:2011.14522).
 """
 
 from __future__ import annotations

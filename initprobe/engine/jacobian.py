@@ -6,8 +6,8 @@ Samples are rows, so `dh_l/dh_{l-1} = W_l D_l` with `D_l = diag(phi'(z_l))`, and
 The singular values of a deep product span dozens of decades. The SVD of the plain product resolves none below 1e-16 of
 the largest. So the product is kept as `2^exponent Q diag(scales) T`, where Q is orthonormal and the rows of T have
 size 1. Each further layer is multiplied on by a QR decomposition with columns sorted by size. This keeps small and
-large values apart. Loh et al. 1989, "Stable matrix-multiplication algorithms"; sorting in place of pivoting: Tomas et
-al. 2012, "Advancing large scale many-body QMC simulations".
+large values apart. Loh et al. 1989, "Stable matrix-multiplication algorithms". Sorting in place of pivoting is of Tomas
+et al. 2012, "Advancing large scale many-body QMC simulations".
 """
 
 from __future__ import annotations

@@ -285,7 +285,7 @@ def denormalised(norm: Norm, delta: Array, passed: Passed, workers: Workers) -> 
 
 
 def growth(gradients: Sequence[Array], workers: Workers) -> int:
-    """The exponent of the power of two to divide by where gradients come near the limits of their dtype; else 0.
+    """The exponent of a power of two that divides gradients near the limits of their dtype; else 0.
 
     Backpropagation is linear in the gradient, so it may be carried in any unit. All of `gradients` get the same.
 

@@ -167,7 +167,7 @@ def _descend(layer: Layer, gradient: LayerGradients, rate: np.floating[Any]) -> 
 
 
 def first_nonfinite_layer(learner: Learner, x: Array) -> int:
-    """The first layer, counted from 1, with an output that is not finite; one more than there are for the read-out.
+    """The first layer, from 1, with an output that is not finite. The read-out counts as one more.
 
     Args:
         learner: the network.

@@ -1,8 +1,8 @@
 """Reads a network from an .npz file, as `--save-weights` writes it.
 
 The file holds `W1`, `W2`, ... and optionally biases `b1`, `b2`, ..., the input `x` and the start `g` of the backward
-pass. The names of PyTorch's `nn.Sequential` are read too, in the order of their numbers: `0.weight` of shape (out, in),
-`0.bias`, and so on.
+pass. The names of PyTorch's `nn.Sequential` are read too, in the order of their numbers. They are `0.weight` of shape
+(out, in), `0.bias`, and so on.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ A finite width adds to the first of them. Products of two rows of h are means ov
 larger than those of the mean kernel: rows of n units span at most n directions. Relative to the mean squares, a
 centred product varies by `v' = (E[z phi]^2 / Var(phi) (1 - 1/B))^2 v + 1/n` from layer to layer, v being the variance
 below. For pairs of uncorrelated rows in a large batch it becomes 2.2/n for ReLU and 7.4/n for tanh. The mean square of
-one row varies too: ReLU adds 3.2/n per layer, and keeps 1 - 2/B of a deviation, since phi scales with z.
+one row varies too. ReLU adds 3.2/n per layer, and keeps 1 - 2/B of a deviation, since phi scales with z.
 
 On the way back, a unit's gradient u is proportional to one over the length of its y. So its weights w, of which y is a
 part, are short where u is long. `E[|w|^2 |u|^2]` is `1 - 2/n` times the product of the means (Euler's theorem, as u is
@@ -39,8 +39,8 @@ from initprobe.meanfield.signals import Signal, batch_means, centred_gram, cosin
 
 # Simulated over ten layers of 100 units, on noise, digits and image-like inputs, ReLU and tanh. With 16 samples the
 # gradient at layer 1 is 8% to 14% below its prediction. With 12 samples it is up to 18% below, with 10 up to 21%. The
-# second limit was chosen. It is on the mean of one over a unit's variance, relative to one over its mean, at the first
-# layer.
+# second limit was chosen. It is on the mean of one over a unit's variance at the first layer, relative to one over its
+# mean.
 FEWEST_SAMPLES, _LARGEST_INVERSE = 16, 1.6
 _ONE_DIRECTION = Spectrum(np.ones(8))
 # Chosen: least factor of the variance of z, which is negative in the first order for rows that are much longer.
@@ -111,6 +111,11 @@ class BatchNoise:
         """The noise of a batch norm whose inputs have these mean products of rows, `(rows, rows)`.
 
         What a finite width adds leaves the correlations of z unchanged.
+
+        Args:
+            gram: mean products of rows over units, `(rows, rows)`.
+            batch: samples that the norm averages over.
+            added: what varies over networks.
         """
         centred = centred_gram(gram, batch)
         size = float(np.maximum(centred.diagonal(), 0.0).mean())

@@ -1,4 +1,4 @@
-"""How much the mean square of a gradient at finite width exceeds the theory of `backward`, to first order in 1/width.
+"""The bias of a gradient's mean square at finite width against `backward`, to first order in 1/width.
 
 `backward` splits the gradient of one sample into a noise N and a part K along h. For given signals, a layer maps the
 two linearly. With means over its n units, and `r = phi / sqrt(S)` with S the mean square of phi in the same units,
@@ -7,9 +7,10 @@ two linearly. With means over its n units, and `r = phi / sqrt(S)` with S the me
     K' = N (Q - P)/n + K P        P = (mean y phi' r)^2     Q = mean (y phi')^2
 
 up to a common factor; y is what the weights give to z, scaled to variance 1. The signal of one sample is a Markov chain
-in the log deviation x of S from its mean: the S below gives the variance of z. So the mean gradient, for given x, obeys
-a recursion from the last layer down. Expanded to second order in x, with the noise of n units, it has the whole first
-order in 1/width, for any activation and with biases. Where the part along h exceeds the noise, its fluctuations count.
+in the log deviation x of S from its mean. The S below gives the variance of z. So the mean gradient, for given x, obeys
+a recursion from the last layer down. It is expanded to second order in x, with the noise of n units. So it has the
+whole first order in 1/width, for any activation and with biases. Where the part along h exceeds the noise, its
+fluctuations count.
 
 Derived here, and tested against random networks. Hanin & Nica 2020, arXiv:1812.05994, have ReLU.
 """

@@ -1,4 +1,4 @@
-"""What one layer of finite width does to the two parts of a gradient and to the length of the signal.
+"""The effect of one finite layer on the two parts of a gradient and on the length of the signal.
 
 See `gradient_bias` for the recursion that these maps serve. All numbers are for one sample, given the log deviation x
 of the mean square of h below the layer. They are expanded to second order in x and to first order in 1/width.
@@ -20,7 +20,7 @@ from initprobe.meanfield.correlated_pairs import hermite_grid
 from initprobe.meanfield.layer import Groups, Layer, State, layer_batches, stacked
 from initprobe.meanfield.unit_noise import free_share
 
-# For `f(z) y^j`, its projections on He_0, He_2 and He_4 of y: pairs of an order k, for `E[f He_k(y)]`, and a factor.
+# Projections of `f(z) y^j` on He_0, He_2 and He_4 of y: pairs of an order k, for `E[f He_k(y)]`, and a factor.
 _PROJECTIONS = (
     (((0, 1),), ((2, 1),), ((4, 1),)),
     (((1, 1),), ((3, 1), (1, 2)), ((5, 1), (3, 4))),

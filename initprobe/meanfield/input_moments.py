@@ -17,8 +17,9 @@ from initprobe.arrays import Array
 _NODES_PER_SPREAD, _MOST_NODES = 10, 12
 _SHORTEST = 1e-5
 _INDEPENDENT = 1e-6
-# Under weights with a mean, the samples' means matter too: groups of similar mean square, each cut by mean.
-_SPLIT_GROUPS = (12, 12)
+# Under weights with a mean, the samples' means matter too: groups of similar mean square, each with so many nodes of
+# the Gauss rule of its means. An even number, as a mean of 0 may be unstable.
+_MEANS = 8
 # Rows whose pairs are measured one by one: 32,640 pairs.
 PAIRED_ROWS = 256
 # Samples count as equal up to this, relative: a few times the rounding of float32.
@@ -131,15 +132,14 @@ def _nonzero_groups(mean_squares: Array, sample_means: Array, split: bool) -> tu
     if not split:
         shares, squares = _gauss_rule(mean_squares)
         return shares, squares, np.full_like(squares, np.mean(sample_means))
-    count, parts = _SPLIT_GROUPS
-    order = np.argsort(mean_squares, kind="stable")
-    groups = []
-    for rows in _parts(order, count):
-        cut = _parts(rows[np.argsort(sample_means[rows], kind="stable")], parts)
-        means = _stretched(sample_means[rows], [sample_means[part] for part in cut])
-        groups += [(len(part), np.mean(mean_squares[part]), mean) for part, mean in zip(cut, means, strict=True)]
-    sizes, squares, means_of_groups = np.array(groups).T
-    return sizes / len(order), squares, means_of_groups
+    logs = np.log(np.maximum(mean_squares / np.mean(mean_squares), _SHORTEST))
+    parts = _parts(np.argsort(mean_squares, kind="stable"), rule_nodes(float(np.std(logs))))
+    stretched = _stretched(mean_squares, [mean_squares[rows] for rows in parts])
+    squares = np.clip(stretched, mean_squares.min(), mean_squares.max())
+    rules = [gauss_rule(sample_means[rows], _MEANS) for rows in parts]
+    shares = np.concatenate([len(rows) * shares for rows, (shares, _) in zip(parts, rules, strict=True)])
+    repeated = np.repeat(squares, [len(nodes) for _, nodes in rules])
+    return shares / len(mean_squares), repeated, np.concatenate([nodes for _, nodes in rules])
 
 
 def _parts(rows: Array, count: int) -> list[Array]:

@@ -36,7 +36,7 @@ class HasShares(Protocol):
 SomeGroups = TypeVar("SomeGroups", bound=HasShares)
 
 # Numbers computed at once, groups of samples times grid nodes: few enough to stay in cache.
-_BATCH_NUMBERS = 1 << 15
+_BATCH_NUMBERS = 1 << 16
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,13 @@ def _of_layer(step: _Step, above: _Step | None) -> tuple[Array, Array]:
 
 
 def missing_after(layer: Layer, wiring: Wiring, here: LayerPass, missing: Missing, batch: int) -> Missing:
-    """What batch norms have removed from a gradient below a layer, from what they have above it."""
+    """What batch norms have removed from a gradient below a layer, from what they have above it.
+
+    Args:
+        layer, wiring, here: the layer, its norm and skip, and what theory computed there.
+        missing: what batch norms above have removed.
+        batch: samples per batch.
+    """
     if here.noise is None:
         return missing
     return missing_below(here.grid, here.noise, missing if wiring.skip is None else NOTHING, layer.n_in, batch)

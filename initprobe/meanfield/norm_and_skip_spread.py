@@ -143,6 +143,7 @@ class Step:
 
     @classmethod
     def of(cls, layer: Layer, wiring: Wiring, here: LayerPass, units: Units) -> Step:
+        """The step through `layer` with its `wiring`, from what theory computed `here` and the noise of `units`."""
         shares, scale = here.signal.shares, 1.0 if wiring.skip is None else wiring.skip
         skipped, kept = wiring.skip is not None, here.skipped
         # NumPy's numbers, since Python's raise an error where these overflow or are divided by 0.
@@ -204,10 +205,11 @@ class Step:
     def moved(self, covariance: Array) -> float:
         """Variance of the mean of z, which deviations of the mean of h below give it, in variances of z."""
         factor = self.layer.n_in * self.layer.weight_mean
-        return factor * factor * float(covariance[MEAN, MEAN]) / self.spread_of_z if factor else 0.0
+        # NumPy's division, as z may be the same in every unit.
+        return float(factor * factor * covariance[MEAN, MEAN] / np.float64(self.spread_of_z)) if factor else 0.0
 
     def output(self, covariance: Array, drift: Array) -> Spread:
-        """Spread of the variance of h, from the covariance and the mean of the deviations above the layer."""
+        """Spread of the variance of h, from `covariance` and mean `drift` of the deviations above the layer."""
         direction = np.array([0.0, 0.0, 1.0, -2 * self.mean])
         sd = _root(float(direction @ covariance @ direction)) / self.variance
         return Spread(sd, float(direction @ drift - covariance[MEAN, MEAN]) / self.variance)

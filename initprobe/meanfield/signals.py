@@ -16,7 +16,8 @@ from initprobe.arrays import Array
 from initprobe.meanfield.directions import Added, Spectrum
 from initprobe.meanfield.input_moments import InputMoments, sample_groups
 
-# Rows that stand for a batch whose pairs were not measured; odd, so that each row has equally many pairs of both kinds.
+# Rows that stand for a batch whose pairs were not measured. It is odd, so that each row has equally many pairs of both
+# kinds.
 _STAND_INS = 33
 
 
@@ -57,7 +58,13 @@ class Signal:
 
     @classmethod
     def of_rows(cls, gram: Array, means: Array, added: Added | None = None) -> Signal:
-        """A signal of rows, with their products `(rows, rows)` and their means over units `(rows,)`."""
+        """A signal of rows, with their products `(rows, rows)` and their means over units `(rows,)`.
+
+        Args:
+            gram: mean products of rows over units.
+            means: of the rows over units.
+            added: what varies over networks.
+        """
         squares = gram.diagonal().copy()
         return cls(np.full(len(gram), 1 / len(gram)), squares, means, *pair_statistics(cosines(gram)), gram, added)
 

@@ -1,4 +1,4 @@
-"""The typical draw of a finite network, and how far the length of its signal falls below the mean over draws.
+"""The typical draw of a finite network: how far its signal falls below the mean over draws.
 
 Theory at infinite width gives the mean square of h over all draws. At finite width a layer multiplies the mean square
 of one draw by a random factor. The log of the product is a sum over layers, so the typical draw is `exp(sum E log)`.

@@ -27,6 +27,7 @@ import numpy as np
 
 from initprobe.activations.record import Activation
 from initprobe.activations.skips import PLAIN
+from initprobe.meanfield.drawn_pairs import checked_by_draws
 from initprobe.meanfield.finite_width import NO_SPREAD, LayerSpread, Spread
 from initprobe.meanfield.input_moments import InputMoments, sample_groups
 from initprobe.meanfield.layer import Layer, State
@@ -77,11 +78,12 @@ def spread_with_means(
             own if share < 1 - _LEAST_APART else replace(own, output_gradient=_spread(variance, samples))
             for own, share, variance in zip(spreads, shared, variances, strict=True)
         ]
-        return _where_known(joined, _first_unstable(single))
+        known = _where_known(joined, _first_unstable(single))
+        return checked_by_draws(activation, layers, theory, known, inputs, samples)
 
 
 def _first_unstable(single: Sequence[Step]) -> int:
-    """The first layer whose z is moved too far by deviations of the mean of h below it; the number of layers if none.
+    """The first layer whose z is moved too far by deviations of the mean of h; the number of layers for none.
 
     Args:
         single: steps of all layers, with the noise of one sample.

@@ -27,6 +27,8 @@ from initprobe.results.layers import LayerTheory as Prediction
 if TYPE_CHECKING:
     from initprobe.meanfield.row_lengths import LengthEffects
 
+# Chosen: spreads of logs beyond which theory is checked by networks that are drawn.
+_WIDE = 1.0
 # Relative rounding of a measured variance. A linear activation behind a norm has no other spread.
 _ROUNDING = 1e-6
 # Chosen: the largest possible error, in logs, with which a prediction is given; the second under batch norm.
@@ -69,9 +71,18 @@ def predict_network(
         if any(layer.weight_mean for layer in rules):
             from initprobe.meanfield.weights_with_mean import spread_with_means
 
-            return NetworkPrediction(layers, spread_with_means(config.activation, rules, layers, inputs, samples))
-        spreads = spread(config.activation, rules, [theory.state for theory in layers], samples)
-        return NetworkPrediction(*with_biases(layers, spreads))
+            spreads = spread_with_means(config.activation, rules, layers, inputs, samples)
+            return NetworkPrediction(list(map(_within_reach, layers, spreads)), spreads)
+        of_plain = spread(config.activation, rules, [theory.state for theory in layers], samples)
+        corrected, about = with_biases(layers, of_plain)
+        is_narrow = all(noise.output.sd <= _WIDE and noise.output_gradient.sd <= _WIDE for noise in about)
+        # A mean of the biases may leave few units active.
+        if is_narrow or not any(layer.bias_mean for layer in rules):
+            return NetworkPrediction(corrected, about)
+        from initprobe.meanfield.drawn_pairs import checked_by_draws
+
+        checked = checked_by_draws(config.activation, rules, corrected, about, inputs, samples)
+        return NetworkPrediction(list(map(_within_reach, corrected, checked)), checked)
 
 
 def _norm_and_skip_prediction(
@@ -122,6 +133,13 @@ def _where_known(layers: Sequence[LayerTheory], spreads: Sequence[LayerSpread], 
         _known(each, noise, most) if lost == len(layers) else _without_gradients(each if number < lost else _none(each))
         for number, (each, noise) in enumerate(zip(layers, spreads, strict=True))
     ]
+
+
+def _within_reach(theory: LayerTheory, noise: LayerSpread) -> LayerTheory:
+    """The prediction, with NaN for what may be off by more than a factor of 1,000 in networks of this width."""
+    if noise.output_uncertainty > _MOST_LEFT_OUT[0]:
+        return _none(_without_gradients(theory))
+    return _without_gradients(theory) if noise.gradient_uncertainty > _MOST_LEFT_OUT[0] else theory
 
 
 def _known(theory: LayerTheory, noise: LayerSpread, most: float) -> LayerTheory:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from initprobe.initializers.weight_files import Layer as FileLayer
 
 _PAIR_STATISTICS = ("cosine", "cosine_variance", "kurtosis", "cokurtosis")
-# Nodes in each half of a distribution of biases that is not normal; more for wide ones, over which phi may bend.
+# Nodes in each half of a distribution of biases that is not normal. Wide ones, over which phi may bend, have more.
 _BASE_NODES, _NODES_PER_STD, _MOST_NODES = 3.0, 3.0, 16
 _FILE_NODES = 12
 _QUANTILES, _BISECTIONS = 2000, 60
@@ -128,7 +128,7 @@ def bias_nodes(distribution: Distribution, std: float) -> tuple[tuple[float, flo
 
 @lru_cache
 def _nodes(distribution: Distribution, count: int) -> tuple[tuple[float, float], ...]:
-    """A Gauss rule below the median and one above it, since phi may bend at the median; scaled to variance 1."""
+    """Two Gauss rules, below and above the median, where phi may bend; together they have variance 1."""
     halves = [gauss_rule(half, count) for half in np.split(_quantiles(distribution), 2)]
     shares, places = (np.concatenate(both) for both in zip(*halves, strict=True))
     shares = shares / shares.sum()

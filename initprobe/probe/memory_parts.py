@@ -23,8 +23,8 @@ from initprobe.meanfield.input_moments import PAIRED_ROWS, rule_nodes
 from initprobe.probe.memory_tensors import Shape, backward_entries, drawn_bytes, forward_bytes, held
 from initprobe.probe.memory_threads import counts_by_scipy, scratch_bytes
 
-# Python with NumPy and all else that every run imports (62 MB) and what a run leaves when a fix is tried after it; and
-# the part of SciPy that some runs import.
+# Python with NumPy and all else that every run imports (62 MB), and what a run leaves when a fix is tried. The second
+# number is the part of SciPy that some runs import.
 _BASE_BYTES, _SCIPY_BYTES = 70_000_000, 16_000_000
 # Bytes per layer for the statistics of six tensors, and what each draw adds: six sets of moments.
 LAYER_BYTES, DRAW_BYTES = 165_000, 1_800
@@ -106,7 +106,7 @@ def sample_bytes(config: ProbeConfig, sizes: Sequence[int]) -> int:
 
 
 def segments(config: ProbeConfig, sizes: Sequence[int], batch: int) -> list[range]:
-    """The layers, counted from 0, that are held at a time: all, or segments of the length that takes least memory.
+    """The layers, from 0, that are held at a time. They are all, or segments of the length that takes least memory.
 
     Args:
         config: the settings.
@@ -135,7 +135,7 @@ def is_remade(config: ProbeConfig, sizes: Sequence[int], batch: int) -> bool:
 
 
 def _length(config: ProbeConfig, sizes: Sequence[int], batch: int) -> int:
-    """The segment length s of L layers that takes least memory: an input is kept for each of L / s segments."""
+    """The segment length s of L layers that takes least memory. An input is kept for each of L / s segments."""
     layers, kept = len(sizes) - 1, batch * sum(sizes)
     held = 2 * batch * sum(sizes[1:]) + sum(a * b for a, b in itertools.pairwise(sizes))
     # A branch lies in one segment, so that its input is held.

@@ -24,8 +24,8 @@ from initprobe.initializers.fit_settings import Autoencoder
 from initprobe.initializers.own import OwnInitializer
 from initprobe.meanfield.input_moments import PAIRED_ROWS
 
-# Arrays of the paired rows in float64 that `InputMoments.measure` holds at once: the rows as unit vectors, their
-# squares and those squared again.
+# Arrays of the paired rows in float64 that `InputMoments.measure` holds at once. They are the rows as unit vectors,
+# their squares and those squared again.
 _PAIRED = 3
 _FLOAT64 = np.dtype(float).itemsize
 
@@ -113,7 +113,7 @@ def held(config: ProbeConfig, shape: Shape) -> tuple[int, int]:
 
 
 def forward_bytes(config: ProbeConfig, shape: Shape, threads: int) -> int:
-    """Bytes of what the forward pass needs for a time: while noise is made, or moments of the input are measured.
+    """Bytes that the forward pass needs while noise is made, or moments of the input are measured.
 
     Noise is made in parts, which are then joined. Moments need the input in float64, and some of its rows again.
 
@@ -143,7 +143,7 @@ def backward_entries(config: ProbeConfig, shape: Shape, threads: int, most: int)
     """
     layers = min(most, shape.layers)
     tallied, weight = _blocks(config, shape)
-    # dL/dh of a layer and of the one below; a norm has dL/dz and dL/dy, too, and a norm of columns a copy.
+    # dL/dh of a layer and of the one below. A norm has dL/dz and dL/dy, too, and a norm of columns a copy.
     waiting = 2 + _waiting(config, shape, threads, tallied + weight)
     if config.norm != "none":
         waiting += 2 + _waiting(config, shape, threads, weight) + _waiting(config, shape, threads, 0)
@@ -188,7 +188,7 @@ def _waiting(config: ProbeConfig, shape: Shape, threads: int, later: int) -> int
 
 
 def _gradient(config: ProbeConfig, shape: Shape) -> int:
-    """Entries of dL/dW of a layer that wait: none where it is summed over batches, some rows where it is sampled."""
+    """Entries of dL/dW of a layer that wait. None do where it is summed over batches, some rows where it is sampled."""
     if config.batches > 1:
         return 0
     fan_in, fan_out = shape.fans

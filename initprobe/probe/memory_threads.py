@@ -16,13 +16,14 @@ from initprobe.engine.threads import block_rows, cached, tallied_rows
 
 # Arrays of a block in the dtype of the network that an activation holds beside its input and result.
 _TEMPORARIES = 3
-# Arrays of a block in float64 that a norm holds on the backward pass: dL/dz, z, their product, what is subtracted.
+# Arrays of a block in float64 that a norm holds on the backward pass. They are dL/dz, z, their product, and what is
+# subtracted.
 _NORMALISING = 4
 _FLOAT64, _INT32 = np.dtype(float).itemsize, np.dtype(np.int32).itemsize
 # Buckets of the finest counter. A table has int32; two more in int64 are needed while one is counted or merged.
 _BUCKETS = {"float32": 1 << 16, "float64": 1 << 17}
 _COUNTING = 2 * np.dtype(np.int64).itemsize
-# OpenBLAS copies panels of both factors of a product: so many entries along the summed axis, and so many rows of the
+# OpenBLAS copies panels of both factors of a product. The numbers are entries along the summed axis, and rows of the
 # first factor. These are the largest of its kernels for x86-64 and ARM64; each thread that multiplies has its own copy.
 _PANEL_DEPTH, _PANEL_ROWS = 448, 768
 _MOST_PACKED = 32 << 20  # bytes of its buffer
@@ -50,7 +51,7 @@ def scratch_bytes(config: ProbeConfig, sizes: Sequence[int], batch: int, threads
 
 
 def counts_by_scipy(config: ProbeConfig, sizes: Sequence[int], batch: int) -> bool:
-    """True if a run, or the trial of a fix after it, counts so many entries that SciPy is loaded for it.
+    """True if a run, or the trial of a fix, counts so many entries that SciPy is loaded.
 
     Args:
         config: of the experiment.
@@ -69,7 +70,7 @@ def _part(rows: int, columns: int) -> int:
 
 
 def _packed(sizes: Sequence[int], batch: int, item: int) -> int:
-    """Bytes of the factors that a product has packed: a panel of some rows of a block, and one of all columns."""
+    """Bytes of the packed factors of a product: a panel of some rows of a block, and one of all columns."""
     depth, columns = min(_PANEL_DEPTH, max(*sizes, batch)), max(sizes[1:])
     return int(min(item * depth * (min(_PANEL_ROWS, max(columns, batch)) + columns), _MOST_PACKED))
 

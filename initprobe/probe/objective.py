@@ -181,8 +181,7 @@ class Course:
     Attributes:
         losses: before each step, and after the last; all finite.
         diverged_at: the step after which the loss was infinite or NaN; None where it never was.
-        diverged_layer: the first layer with an output that was not finite then; one more than there are layers for the
-            read-out.
+        diverged_layer: the first layer with an output that was not finite then. The read-out counts as one more.
     """
 
     losses: tuple[float, ...]

@@ -137,7 +137,7 @@ def _counted(form: NumberFormat, tensors: Iterable[Place]) -> Iterator[_Counted]
 
 
 def _first_lost(tensors: Sequence[_Counted], place: int | None = None) -> int | None:
-    """The layer of the first lost tensor, at the scale of a place for all, or each at its best scale."""
+    """The layer of the first lost tensor, at the scale of a place, or each at its best."""
     return next((t.place.layer for t in tensors if t.is_lost(t.best if place is None else place)), None)
 
 

@@ -202,33 +202,54 @@ def _scale_words(scale: DepthScale, reach: float) -> str | None:
 def _theory_words(result: ProbeResult) -> list[str]:
     """The largest disagreements with theory, forward and backward, in SDs of chance; a line each, as in a pipe."""
     words = [_furthest(result, "output", "z", "var h"), _furthest(result, "output_gradient", "gradient_z", "var dL/dh")]
-    words += [_refused_words(result), _uncertain_words(result), _underived_words(result)]
+    words += [*_refused_words(result), *_uncertain_words(result), _underived_words(result)]
     return [line for line in words if line] or [line for line in [_bare_theory_words(result)] if line]
 
 
-def _refused_words(result: ProbeResult) -> str | None:
-    """The layers whose gradient has no prediction under a norm, and why."""
-    refused = [
+def _refused_words(result: ProbeResult) -> list[str]:
+    """The layers that have no prediction while others have one, and why."""
+    theories = [(layer, layer.theory) for layer in result.layers if layer.theory is not None]
+    outputs = [layer.layer for layer, theory in theories if theory.output_variance is None and layer.output.variance]
+    gradients = [
         layer.layer
-        for layer in result.layers
-        if layer.theory is not None
-        and layer.theory.output_gradient_variance is None
-        and layer.theory.output_gradient_spread is not None
+        for layer, theory in theories
+        if theory.output_gradient_variance is None and theory.output_gradient_spread is not None
     ]
-    if not refused or result.config.get("norm") != "batch":
-        return None
-    layers = f"layers {refused[0]} to {refused[-1]}" if len(refused) > 1 else f"layer {refused[0]}"
-    return f"no prediction of dL/dh at {layers}: so far below the loss, theory of batch norm may be off by over 15%"
+    reasons = {
+        "var h": (outputs, "networks of this width differ too much"),
+        "dL/dh": (gradients, "so far below the loss, theory of batch norm may be off by over 15%"),
+    }
+    if result.config.get("norm") == "batch":
+        del reasons["var h"]
+    else:
+        del reasons["dL/dh"]
+    return [
+        f"no prediction of {symbol} at {_range_words(refused)}: {reason}"
+        for symbol, (refused, reason) in reasons.items()
+        if refused and len(refused) < len(result.layers)
+    ]
 
 
-def _uncertain_words(result: ProbeResult) -> str | None:
-    """How far the predicted gradient may be off, where the length map is unstable."""
+def _range_words(layers: Sequence[int]) -> str:
+    return f"layers {layers[0]} to {layers[-1]}" if len(layers) > 1 else f"layer {layers[0]}"
+
+
+def _uncertain_words(result: ProbeResult) -> list[str]:
+    """How far predictions may be off, where lengths or means of h are unstable."""
     theories = [layer.theory for layer in result.layers if layer.theory is not None]
-    given = [theory for theory in theories if theory.output_gradient_variance is not None]
-    factors = [theory.gradient_uncertainty or 1.0 for theory in given if theory.gradient_z is None]
-    if not factors or not max(factors) > 1:
-        return None
-    return f"the length map is unstable: predictions of dL/dh hold within {factor(max(factors))}"
+    by_tensor = {
+        "var h": [each.output_uncertainty or 1.0 for each in theories if each.z is None and each.output_variance],
+        "dL/dh": [
+            each.gradient_uncertainty or 1.0
+            for each in theories
+            if each.gradient_z is None and each.output_gradient_variance
+        ],
+    }
+    return [
+        f"lengths or means of h are unstable: predictions of {symbol} hold within {factor(max(factors))}"
+        for symbol, factors in by_tensor.items()
+        if max(factors, default=1.0) > 1
+    ]
 
 
 def _underived_words(result: ProbeResult) -> str | None:

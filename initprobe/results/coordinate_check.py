@@ -20,7 +20,7 @@ class WidthLine(Record):
 
     Attributes:
         layer: name of the layer, equal at all widths.
-        kind: `readout` for the output of the network, `attention` for logits of attention, `stream` for the sum of a
+        kind: `readout` is the output of the network, `attention` are logits of attention. `stream` is the sum of a
             residual stream and a branch.
         quantity: `output` is h, or z where no activation follows; `gradient` is dL/dh. `change` is h after `step` steps
             minus h before training. `own_change` is the change of z that the layer's own update makes if it is aligned

@@ -85,7 +85,7 @@ class FormatStats(Record):
         needs_scales: tensors in this format are used with a scale each, so the verdict judges them at their best scale.
         tensors: layer by layer. A tensor with an entry that is not finite is left out.
         operations: outputs of operations of a PyTorch model that belong to no layer, such as softmax, and their
-            gradients; `layer` is the one before. The verdict does not judge them.
+            gradients. `layer` is the one before. The verdict does not judge them.
         lost_at: without scales.
         scaled_lost_at: with the best scale of each tensor.
         loss_scale: null where no gradient was counted.

@@ -86,17 +86,18 @@ class LayerTheory(Record):
         output_spread: predicted standard deviation of `log(measured / theory)` for the output variance, a mean over the
             draws, due to finite width. Null where it is not derived.
         output_gradient_spread: the same for the variance of dL/dh.
-        length_slope: slope of the length map in logs: the relative change of z's mean square per relative change at the
-            layer below. Above 1, deviations in scale grow. Null at layer 1, and in normalised and residual nets.
+        length_slope: slope of the length map in logs. It is the relative change of z's mean square per relative change
+            at the layer below. Above 1, deviations in scale grow. Null at layer 1, and in normalised and residual nets.
         z: log of the measured output variance minus log of the predicted one, in SDs of this difference. Null where the
             SD is undefined, or where an unstable length map makes the prediction uncertain by more than chance.
         gradient_z: the same for the variance of dL/dh.
-        gradient_uncertainty: factor by which the predicted variance of dL/dh may be off, beside chance: where the
-            length map is unstable, and under norms and skips, where a part of order depth/width is not derived.
-            Of the latter, the SD that z is taken in contains the log. Null where there is none.
+        gradient_uncertainty: factor by which the predicted variance of dL/dh may be off, beside chance. It is above 1
+            where the length map is unstable, and under norms and skips, where a part of order depth/width is not
+            derived. Of the latter, the SD that z is taken in contains the log. Null where there is none.
         weight_gradient_uncertainty: the same for the variance of dL/dW. Predictions of gradients are null where they
-            may be off by more than a factor of 1.15 under batch norm, or of 1,000 under layer norm and skips.
-        output_uncertainty: the same for the variance of h, where the length map is unstable and under batch norm.
+            may be off by more than a factor of 1.15 under batch norm, or of 1,000 elsewhere.
+        output_uncertainty: the same for the variance of h, where lengths or means of h are unstable, and under batch
+            norm. Beyond a factor of 1,000 the predictions of a layer are null.
         output_shares: predicted share of the outputs in each bin of the output histogram; null after a skip.
     """
 
@@ -213,9 +214,9 @@ class LayerStats(Record):
         activation: class of the module that computed h from z; null where there is none, or no name.
         bias_std: standard deviation of the biases over units, by their rule, or in the file of weights. Null where it
             is not known, as in a PyTorch model.
-        inside_branch: the layer is in a residual branch of several layers, and not its last; h is not yet the sum.
-        branch_ratio: rms(branch) / rms(stream) where a branch that ends with this layer is added to a residual stream,
-            in a PyTorch model. Of nested branches the outer one. Null elsewhere.
+        inside_branch: the layer is in a residual branch of several layers, and not its last. Here h is not yet the sum.
+        branch_ratio: rms(branch) / rms(stream) in a PyTorch model, where a branch that ends here is added to a residual
+            stream. Of nested branches the outer one. Null elsewhere.
         gates: the means of its gates, in a PyTorch model; null where there are none.
         packed: queries, keys and values of a packed weight, in a PyTorch model; null elsewhere.
         model_theory: the prediction from the graph of operations of a PyTorch model; null elsewhere.

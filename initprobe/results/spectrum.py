@@ -56,15 +56,15 @@ class SpectrumStats(Record):
         status: `ok`; else the worst status of the pre-activations up to this layer, and all measurements are null.
         mean_square: mean of `s^2`, zeros counted: each Jacobian's, averaged.
         mean_square_log10: its log10; null for 0.
-        mean_square_sd: standard deviation (ddof 1) over draws of a draw's mean of `s^2`, in units of `mean_square`:
-            the samples of a draw share its weights. Null for one draw.
+        mean_square_sd: standard deviation (ddof 1) over draws of a draw's mean of `s^2`, in units of `mean_square`. The
+            samples of a draw share its weights. Null for one draw.
         spread: `Var(s^2) / mean(s^2)^2` of each Jacobian, averaged; null where all are 0.
         spread_sd: standard deviation (ddof 1) over draws of a draw's spread; null for one draw.
         largest: the largest s of all Jacobians.
         largest_log10: its log10.
         smallest: the smallest s of all Jacobians that is neither 0 nor lost.
         smallest_log10: its log10.
-        zero_fraction: share that is exactly 0: a layer in between is narrower, or slopes or weights are 0 in this
+        zero_fraction: share that is exactly 0. A layer in between is narrower, or slopes or weights are 0 in this
             dtype, as of tanh within rounding of 1.
         lost_fraction: share that float64 cannot distinguish from 0.
         isometric_fraction: share within 0.8 and 1.25.

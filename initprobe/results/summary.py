@@ -156,7 +156,7 @@ class Finding(Record):
         layer: the layer where it begins.
         evidence: the numbers, with the arithmetic.
         cause: why, in a sentence.
-        fix: a command line for the same experiment without this fault: with another initializer, else with a norm or
+        fix: a command line for the same experiment without this fault. It has another initializer, else a norm or
             residual branches. For a PyTorch model it is a line of PyTorch. Null where nothing is predicted to help, and
             for info. If rank collapse is the worst finding, its fix keeps inputs apart.
         module: qualified name of the module at fault; null in a net of `initprobe run`.

@@ -67,7 +67,7 @@ class Recommendation(Record):
         layers: number of layers.
         width: units per layer, the largest where they differ; the input is assumed to have mean square 1.
         sizes: features of the input, then units of each layer.
-        width_needed: width of which few draws lose the signal, for a net that is too deep for its width; else null.
+        width_needed: width of which few draws lose the signal, for a net that is too deep for its width. Else null.
         goal: `forward` keeps Var(h), `backward` Var(dL/dh), `balanced` both as well as one gain can.
         init: the initializer, as `--init` takes it.
         gain: `sqrt(fan Var(W))`, with the fan of `mode`.

@@ -160,7 +160,7 @@ def _outcomes() -> Outcomes:
 
 @cache
 def _limit_blas() -> None:
-    """Limit BLAS to one thread for the life of the worker, since a limit within a run ends with the run."""
+    """Limit BLAS to one thread for the life of the worker; a limit within a run ends earlier."""
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1, user_api="blas")

@@ -11,13 +11,11 @@ import re
 import struct
 import zlib
 from itertools import chain, zip_longest
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pydantic_core import from_json, to_json
 
-Numbers = npt.NDArray[Any]
+from initprobe.arrays import Array
 
 # Plain zlib, which older stores hold, begins with 0x78.
 _MAGIC = b"\x01ipk"
@@ -59,7 +57,7 @@ def _taken(text: bytes, pattern: re.Pattern[bytes], mark: bytes) -> tuple[bytes,
     return mark.join(map(bytes.__add__, parts[0::3], [*parts[1::3], b""])), parts[2::3]
 
 
-def _array(tokens: list[bytes]) -> Numbers:
+def _array(tokens: list[bytes]) -> Array:
     return np.array(from_json(b"[" + b",".join(tokens) + b"]"), "<f8")
 
 
@@ -98,24 +96,24 @@ def _joined(skeleton: bytes, planes: bytes, lists: int, integers: int) -> bytes:
     return _filled(rest, _COUNTS, _lists(numbers[:lists], numbers[lists:]))
 
 
-def _lists(lengths: Numbers, counts: Numbers) -> list[bytes]:
+def _lists(lengths: Array, counts: Array) -> list[bytes]:
     """The text of every list of counts."""
     ends = np.cumsum(lengths).tolist()
     return [b",".join(_texts(counts[start:end])) for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def _planes(numbers: Numbers) -> bytes:
+def _planes(numbers: Array) -> bytes:
     """The first byte of every number, then the second, and so on."""
     return numbers.view("u1").reshape(-1, numbers.itemsize).T.tobytes()
 
 
-def _from_planes(planes: bytes, dtype: str) -> Numbers:
+def _from_planes(planes: bytes, dtype: str) -> Array:
     """The numbers whose planes these are."""
     rows = np.frombuffer(planes, "u1").reshape(np.dtype(dtype).itemsize, -1)
     return np.ascontiguousarray(rows.T).view(dtype).ravel()
 
 
-def _texts(numbers: Numbers) -> list[bytes]:
+def _texts(numbers: Array) -> list[bytes]:
     """The numbers as pydantic writes them into JSON, which also wrote the text of the result."""
     return to_json(numbers.tolist())[1:-1].split(b",") if numbers.size else []
 

@@ -39,8 +39,8 @@ class Allowance:
     """How much rounding may change the numbers of each layer.
 
     Attributes:
-        by_number: the largest changes from the first layer to the last, by the name of the number: relative to the
-            variance, or to the rms of the histogram. Infinite where rounding decides the number.
+        by_number: the largest changes from the first layer to the last, by the name of the number. They are relative to
+            the variance, or to the rms of the histogram. Infinite where rounding decides the number.
     """
 
     by_number: Mapping[str, tuple[float, ...]]

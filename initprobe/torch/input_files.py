@@ -218,7 +218,7 @@ def in_dtype(value: Any, dtype: Any) -> Any:
 
 
 def _from_archive(model: Any, file: Path, dtype: Any) -> list[Given]:
-    """The arrays of an archive by name, if the model takes such names; else the one called x, or the only one."""
+    """The arrays of an archive by name, if the model takes these; else x, or the only one."""
     arrays, (names, others) = read_arrays(file), _arguments(model)
     if "x" in arrays or len(arrays) == 1:
         only = "x" if "x" in arrays else next(iter(arrays))

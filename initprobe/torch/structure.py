@@ -28,8 +28,8 @@ class Layer:
     Attributes:
         number: 1 for the first layer.
         op: the product.
-        label: name of the module that holds the weights, or of the parameter; with the number of its use from the
-            second use on.
+        label: name of the module that holds the weights, or of the parameter. From the second use on it has the number
+            of the use.
         z: pre-activation: output of the product and its bias; or of the norm, if only a norm takes that.
         h: output of the last activation before any other operation; z without an activation.
         activation: the operation that makes h of z.

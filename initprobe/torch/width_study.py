@@ -174,9 +174,10 @@ def width(
     """The coordinate check of a PyTorch model: how sizes and their changes depend on the width.
 
     Args:
-        make: from a width to a model; or to a model and an optimizer, or groups of parameters as `torch.optim` takes
+        make: from a width to a model. With it may come an optimizer, or groups of parameters as `torch.optim` takes
             them. A group may have `lr_scale`, a factor of the learning rate.
-        x: the batch: a tensor, a tuple of arguments or a mapping of keyword arguments; or a function of the width.
+        x: the batch, or a function from a width to it. It is a tensor, a tuple of arguments or a mapping of keyword
+            arguments.
         widths: at least two.
         loss: from the output to a scalar; None for cross-entropy with random classes.
         steps: of the optimizer, on the same batch.

@@ -146,7 +146,7 @@ def test_bounds_are_approached(act: Activation) -> None:
 
 @every
 def test_kinks_are_where_a_derivative_jumps_and_nowhere_else(act: Activation) -> None:
-    """Second differences over the step: of phi they show a jump of phi or phi', of phi' also one of phi''.
+    """Second differences over the step. Those of phi show a jump of phi or phi', those of phi' also one of phi''.
 
     Where three derivatives exist they are below `step * |phi'''|`, at a jump of J above J/2.
     """

@@ -27,7 +27,7 @@ from initprobe.sweeps.runs import run_key
 
 SMALL = {"layers": 3, "width": 40, "batch": 50, "draws": 2}
 EPS = float(np.finfo(float).eps)
-# The step of the central difference near 0, and the errors of rounding and truncation for a phi of size 1.
+# The step of the central difference near 0, and its rounding and truncation for a phi of size 1.
 STEP = math.cbrt(3 * EPS)
 ERROR = STEP**2 / 6 + EPS / STEP
 MODULE = """

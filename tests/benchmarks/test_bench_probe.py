@@ -152,7 +152,7 @@ def full_hooks(cell):
     return torch_hooks(cell, True)
 
 
-# A process that has just worked leaves processors and memory in some state; the next is to find them at rest.
+# A process that has just worked leaves processors and memory in some state. The next is to find them at rest.
 REST_S = 0.25
 
 

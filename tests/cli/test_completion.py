@@ -206,7 +206,7 @@ HEAVY = ("scipy", "matplotlib", "pydantic", "rich", "ruamel")
 
 @pytest.mark.parametrize("words", ["", "run --", "run --init ", "run --act ge", "sweep "])
 def test_a_prompt_waits_for_little(words):
-    """What is imported decides how long it takes; the time itself is that of a machine at rest, several times over."""
+    """What is imported decides how long it takes. The time itself is that of a machine at rest, several times over."""
     code = (
         "import sys; from initprobe.cli.app import cli; from initprobe.cli.completion import complete;"
         "complete(cli, 'bash_complete'); print([m for m in sys.argv[1:] if m in sys.modules], file=sys.stderr)"

@@ -53,7 +53,7 @@ def test_shallow_products_agree_with_the_svd_of_the_product(sizes):
     expected = np.linalg.svd(multiplied(*layers), compute_uv=False)
     rank = min(sizes)
     assert (values.count, values.zeros, values.lost) == (min(sizes[0], sizes[-1]), values.count - rank, 0)
-    # The plain SVD is off by eps times the largest over each singular value, times a low power of the size.
+    # The plain SVD is off by eps times the largest over each singular value, and a low power of the size.
     assert np.all(np.abs(10**values.log10 - expected[:rank]) <= 100 * max(sizes) * EPS * expected[0])
 
 
@@ -162,8 +162,8 @@ def test_every_activation_agrees_with_finite_differences(act):
     jacobian = (forward(x + step * np.eye(6)) - forward(x - step * np.eye(6))) / (2 * step)
     values = product(weights, slopes).singular_values()
     computed = np.append(10**values.log10, np.zeros(values.zeros))
-    # Weyl: singular values differ by no more than the matrices; the central difference is off by eps/step and step^2
-    # times a third derivative, which no activation here has above 10 at these sizes.
+    # Weyl: singular values differ by no more than the matrices. The central difference is off by eps/step and step^2
+    # times a third derivative. No activation here has one above 10 at these sizes.
     bound = math.sqrt(30) * (10 * EPS / step + 1e3 * step**2) * 10
     assert np.allclose(computed, np.linalg.svd(jacobian, compute_uv=False), rtol=0, atol=bound)
 

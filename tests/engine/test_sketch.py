@@ -94,8 +94,8 @@ FLOAT32_BLOCKS = {
 def test_moments_of_float32_are_those_of_float64(kind, size):
     block = FLOAT32_BLOCKS[kind](normal(size)).astype(np.float32)
     (measured,), wide = moments(block[None], [float(np.abs(block).max())]), block.astype(np.float64)
-    # A run of 512 is summed in float32 by 16 lanes or more, so that no sum has more than 32 + 4 terms to round, by
-    # half a unit in the last place (2^-24) each. Where the mean does not cancel, it is less than half the squares.
+    # A run of 512 is summed in float32 by 16 lanes or more, so no sum has more than 32 + 4 terms. Each is rounded by
+    # half a unit in the last place, 2^-24. Where the mean does not cancel, it is less than half the squares.
     rounding = 36 * 2.0**-24
     assert measured.true_mean == pytest.approx(wide.mean(), abs=rounding * np.abs(wide).mean())
     assert measured.variance == pytest.approx(wide.var(), rel=2 * rounding, abs=1e-12 * float(np.square(wide).mean()))
@@ -228,7 +228,7 @@ def test_histogram_from_end_to_end_of_the_float_range():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_distribution_does_not_depend_on_its_neighbours(dtype):
-    """Entries may be subnormal, at the ends of the range, or all equal; one on the edge of a bin may be in either."""
+    """Entries may be subnormal, at the ends of the range, or all equal. One on the edge of a bin may be in either."""
     largest, smallest = float(np.finfo(dtype).max), float(np.finfo(dtype).smallest_subnormal)
     unit = normal(4000, "float64")
     tensors = [unit, unit * (largest / 8), unit * smallest * 9, np.zeros(9), np.full(9, smallest), unit + 9]

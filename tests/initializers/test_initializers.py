@@ -277,7 +277,7 @@ def test_what_sparse_keeps_is_normal_and_anywhere() -> None:
     matrix = _sample(made("sparse:sparsity=0.6,std=0.3"), (500, 300), seed=6)
     kept = matrix[matrix != 0]
     assert _ks_distance(kept, stats.norm(scale=0.3).cdf) < _largest_ks_distance(kept.size)
-    # A row's zeros are a sum of 300 independent coins with P(zero) = 0.6; one row in 500 may be the worst (Bonferroni).
+    # A row's zeros are a sum of 300 independent coins with P(zero) = 0.6. One row in 500 may be the worst (Bonferroni).
     zeros = np.count_nonzero(matrix == 0, axis=1)
     worst = stats.norm.isf(FALSE_ALARM / (2 * 500))
     assert np.abs(zeros - 0.6 * 300).max() < worst * math.sqrt(300 * 0.6 * 0.4) + 1

@@ -222,7 +222,7 @@ def test_layers_that_are_alike_are_not_independent():
 @pytest.mark.parametrize("name", [*DRAWN, "sparse"])
 @pytest.mark.parametrize("fans", [(3, 5), (12, 9), *SHAPES])
 def test_weights_that_are_drawn_look_independent(name, fans):
-    """A statistic lies beyond 5 SD in none of ten draws; the sparse ones where three weights of a unit are left."""
+    """A statistic lies beyond 5 SD in none of ten draws. The sparse ones have three weights per unit."""
     if name == "sparse" and fans[0] < 100:
         pytest.skip("fewer than 10 of its weights are left to a unit, which theory does not bear")
     for seed in range(10):

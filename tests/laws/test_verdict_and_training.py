@@ -1,6 +1,6 @@
 """How often the verdict predicts training: every net of the panel is trained, and the README states the count.
 
-A net trains if 300 steps of SGD, at the best of four rates, bring its loss below 9/10 of chance. A linear
+A net trains if 300 steps of SGD, at the best of four rates, bring its loss below 90% of chance. A linear
 net learns the task in a few dozen steps: two classes that a random linear teacher separates.
 """
 

@@ -140,7 +140,7 @@ def test_runs_without_a_signal_finish(name, tmp_path):
 
 
 def test_uniform_biases_by_measurement():
-    """z is a deviate of SD 1 at each layer: 5 of them, and 1 more for what first order leaves out."""
+    """z is a deviate of SD 1 at each layer. So 5 are allowed, and 1 more for what first order leaves out."""
     config = ProbeConfig(init="lecun", bias_init="uniform:limit=3", act="tanh", layers=4, width=300, batch=200, draws=8)
     for layer in measured(config, threads=1).layers:
         assert abs(layer.theory.z) < 5 + 1

@@ -201,7 +201,7 @@ def test_phase_diagram_is_made_of_fixed_points():
 
 @pytest.mark.parametrize("name, sigma_w", [("selu", 0.8), ("elu", 1.2), ("softsign", 2.0), ("tanh", 3.0)])
 def test_phase_diagram_is_close_near_the_edge_too(name, sigma_w):
-    """Kinks at 0 leave 1e-4 of `1 - c` to the tail of the series; the distance to the diagonal amplifies it tenfold."""
+    """Kinks at 0 leave 1e-4 of `1 - c` to the tail of the series. The distance to the diagonal amplifies it tenfold."""
     act = ACTIVATIONS[name]
     diagram, point = phase_diagram(act, [sigma_w], [0.0]), fixed_point(act, sigma_w)
     assert 1 - diagram.correlation[0, 0] == pytest.approx(1 - point.correlation, rel=1e-3)

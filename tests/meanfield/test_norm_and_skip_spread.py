@@ -95,7 +95,7 @@ def test_a_gradient_that_all_units_share(init, act):
 
 
 def test_a_mean_of_either_sign_has_no_spread():
-    """With an odd phi and weights of a large mean, the mean over units of h grows to either sign by chance."""
+    """With an odd phi and weights of a large mean, the mean of h grows to either sign by chance."""
     result = measured(ProbeConfig(init="normal:std=0.1,mean=0.02", act="tanh", layers=8, width=100, batch=30, draws=2))
     assert result.layers[0].theory.output_gradient_spread is None
     assert result.layers[-1].theory.output_spread is None
@@ -185,7 +185,7 @@ def test_a_layer_norm_removes_the_mean_of_weights(fields):
     ],
 )
 def test_layer_norm_much_deeper_than_wide(act, gain, depth, width, measured_sd):
-    """SD of log Var(dL/dh) at layer 1, as 600 networks of 4 inputs measured it; the first order is within 25%.
+    """SD of log Var(dL/dh) at layer 1, as 600 networks of 4 inputs measured it. The first order is within 25%.
 
     Gradients of two inputs may come to agree, and cannot agree more than that: without this bound it was 8,000.
     """

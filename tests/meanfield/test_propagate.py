@@ -181,7 +181,7 @@ def test_zero_weights():
 
 
 def test_long_nets_read_a_table():
-    """A hundred layers near a fixed point evaluate the activation on the pair grid once per layer, and a few tables."""
+    """Near a fixed point a hundred layers evaluate the activation once per layer on the pair grid, and a few tables."""
     calls = []
     plain = ACTIVATIONS["tanh"]
 

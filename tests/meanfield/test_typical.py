@@ -56,7 +56,7 @@ def drawn_log10s(config, sizes):
     ids=str,
 )
 def test_the_median_of_200_draws_is_the_typical_one(fields, layers, width):
-    """The SD of a median is 1.25 SD / sqrt(draws); the mean log is another SD / sqrt(400) off where it is simulated."""
+    """The SD of a median is 1.25 SD / sqrt(draws). The mean log is another SD / sqrt(400) off where it is simulated."""
     config, sizes = ProbeConfig(**fields, layers=layers, width=width), (width,) * (layers + 1)
     infinite, logs = predicted(config, sizes)
     measured = drawn_log10s(config, sizes) - math.log10(infinite)

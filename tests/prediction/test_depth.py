@@ -22,7 +22,7 @@ def scaled(sigma_w, sigma_b=0.0):
     [(scaled(0.9, 0.2), 30), (scaled(1.5, 0.3), 30), (scaled(0.5), 10)],
 )
 def test_measured_and_predicted_agree(fields, layers):
-    """The slope of a line through L logs of SD s, correlated as within a net, has an SD near s/L."""
+    """The slope of a line through L logs of SD s, correlated as in a net, has SD s/L."""
     depths = scales(layers=layers, **fields)
     spread = math.sqrt(2 * layers / 300 / 4)  # of the last log, from 2/width per layer
     gradient = depths.gradient

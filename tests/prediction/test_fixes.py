@@ -89,7 +89,7 @@ def test_biases_without_a_name_are_left_out():
 
 
 def test_an_option_that_cannot_be_kept_is_dropped_last():
-    """An odd number of layers has no blocks of two, so branches of one ReLU layer and 0 are given up."""
+    """An odd number of layers has no blocks of two. So branches of one ReLU layer and 0 are given up."""
     fixed = fix_of({"init": "he", "act": "relu", "layers": 9, "residual": True, "zero_init_last": True})
     assert not fixed.zero_init_last
     assert run(fixed).healthy

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from autograd import assert_like_autograd
 
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.activations.norms import EPSILON, NORMS
@@ -116,17 +117,7 @@ def test_statistics_against_autograd(norm, residual, torch):
         y.retain_grad()
         h.retain_grad()
     h.backward(torch.tensor(arrays["g"]))
-    for layer, weight, z, h in zip(result.layers, weights, zs, hs, strict=True):
-        for stats, tensor in [
-            (layer.weight, weight),
-            (layer.preactivation, z),
-            (layer.output, h),
-            (layer.preactivation_gradient, z.grad),
-            (layer.output_gradient, h.grad),
-            (layer.weight_gradient, weight.grad),
-        ]:
-            assert stats.variance == pytest.approx(tensor.detach().numpy().var(), rel=1e-6)
-            assert stats.mean == pytest.approx(float(tensor.detach().numpy().mean()), rel=1e-6, abs=1e-12)
+    assert_like_autograd(result.layers, weights, zs, hs)
 
 
 @pytest.mark.parametrize("residual", [False, True])
@@ -245,7 +236,7 @@ def test_what_a_result_calls_itself(initprobe):
 
 
 def test_norms_count_in_the_memory():
-    """With one thread: dL/dz and dL/dy, which do not replace z, a copy by columns, and room to normalise in float64."""
+    """With one thread these are dL/dz and dL/dy, a copy by columns, and room to normalise in float64."""
     given = {"layers": 20, "width": 100, "batch": 20_000, "init": "he", "act": "relu"}
     configs = {name: ProbeConfig(norm=name, **given) for name in ("none", *NORMS)}
     costs = {name: cost(config, 1).peak_bytes for name, config in configs.items()}

@@ -26,7 +26,7 @@ STABLE = [0.825232, 0.827835, 0.813855, 0.826902, 0.834092, 0.860035, 0.870610, 
 
 
 def test_published_collapse_of_tanh_with_std_0_01():
-    """Two single draws of the same law differ by sqrt(2) of one draw's SD, about 1% in std at layer 10.
+    """Two draws of the same law differ by sqrt(2) of one draw's SD, about 1% at layer 10.
 
     The spread grows evenly from 0.2% at layer 1; the published figures are rounded at 6 decimals.
     """

@@ -18,8 +18,8 @@ from initprobe.meanfield.norm_and_skip import predict_norm_and_skip
 from initprobe.probe.run import measured, run
 
 WIDTH, BATCH, DRAWS = 400, 300, 6
-# What a layer of n units adds to the relative variance of a ReLU signal is 5/n (Hanin & Nica 2020, arXiv:1812.05994),
-# and first-order biases are as large. Infinite width is off by 5/n per layer, and a large batch by 5/B.
+# What a layer of n units adds to the relative variance of a ReLU signal is 5/n (Hanin & Nica 2020, arXiv:1812.05994).
+# First-order biases are as large. Infinite width is off by 5/n per layer, and a large batch by 5/B.
 FIRST_ORDER = 5
 # Standard errors of a mean over the draws, themselves estimated from six.
 SURE = 6
@@ -129,7 +129,7 @@ def test_a_skip_in_closed_form(scale):
 
 
 def test_the_cosine_of_two_inputs_under_a_skip():
-    """Measured at 10 layers, to 5 SDs of a mean cosine of 6 x 400 units and first order in 1/width."""
+    """Measured at 10 layers, to 5 SDs of a mean cosine of 6 x 400 units and 1/width."""
     for fields in (SURROUNDINGS["skip"], SURROUNDINGS["layer and skip"]):
         config = ProbeConfig(init="he", act="relu", layers=10, width=WIDTH, batch=BATCH, draws=DRAWS, **fields)
         last = measured(config).layers[-1]
@@ -139,7 +139,7 @@ def test_the_cosine_of_two_inputs_under_a_skip():
 
 
 def test_branches_of_zero_are_predicted_exactly():
-    """Up to chance. The squared mean of an input of 40 x 50 is 1 / 2000 on average, and 5 times that is rare."""
+    """Up to chance. The squared mean of an input of 40 x 50 is 1/2000 on average. Five times that is rare."""
     config = ProbeConfig(
         init="he", act="tanh", layers=4, width=50, batch=40, draws=2, residual=True, zero_init_last=True
     )

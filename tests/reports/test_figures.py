@@ -146,7 +146,7 @@ def test_profiles_are_the_result_in_logarithms(results):
 
 
 def test_predicted_density_lies_on_the_measured_one(results):
-    """At width 40 the errors are 5 standard errors of a share over 80 units, and a margin of one bin."""
+    """At width 40 this is 5 standard errors of a share over 80 units, and one bin."""
     row = output_histograms(results["healthy"])
     for panel in row.panels:
         error = np.sqrt(panel.predicted * (1 - panel.predicted) / (40 * 2))

@@ -341,7 +341,7 @@ def test_the_answer_is_one_number_and_code_that_gives_it(initprobe, request, wor
     [
         ("--act relu --layers 50 --width 8", "--act relu --layers 50 --width 85"),
         ("--act sigmoid --layers 10 --width 40", "--act sigmoid --layers 10 --width 40 --residual"),
-        # The gradient grows by 6.9 decades; with 30 layers it grows by 5.0 of the 5.4 allowed, and the net learns.
+        # The gradient grows by 6.9 decades. With 30 layers it grows by 5.0 of the 5.4 allowed, and the net learns.
         ("--act relu --layers 40 --width 40 --norm batch", "--act relu --layers 40 --width 40 --norm batch --residual"),
     ],
 )

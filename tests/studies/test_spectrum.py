@@ -160,7 +160,7 @@ def drift(result):
 @pytest.mark.parametrize("part", ["layers", "end_to_end"])
 def test_theory_holds_within_chance_and_the_corrections_of_finite_width(number, part):
     results = seeds_of(number)
-    # A ratio X/Y^2 whose scale has a relative variance v is off by at most 3 v, a mean by at most v.
+    # With a relative variance v of its scale, a ratio X/Y^2 is off by at most 3 v, a mean by v.
     v = drift(results[0])
     for rows in zip(*(getattr(result, part) for result in results), strict=True):
         theory = np.mean([[10**row.theory.mean_square_log10, row.theory.spread] for row in rows], axis=0)

@@ -61,16 +61,21 @@ def distances(config: ProbeConfig) -> dict[str, list[Array]]:
 
     The last gradient is given, and left out. All networks have the same input.
     """
+    prediction, by_network = measured_variances(config, DRAWS)
+    distances: dict[str, list[Array]] = {direction: [] for direction in DIRECTIONS}
+    for measured in by_network:
+        for direction, variances in zip(DIRECTIONS, measured, strict=True):
+            distances[direction].append(_distances(prediction, direction, variances))
+    return distances
+
+
+def measured_variances(config: ProbeConfig, draws: int) -> tuple[NetworkPrediction | None, Array]:
+    """The prediction, and variances of h and of dL/dh in networks of the same input, `(networks, 2, layers)`."""
     rng = np.random.default_rng((1, config.seed))
     x = _input(config, rng)
     sizes = [x.shape[1], *[config.width] * config.layers]
     prediction = predict_network(config, sizes, InputMoments.measure(x), len(x))
-    distances: dict[str, list[Array]] = {direction: [] for direction in DIRECTIONS}
-    for _ in range(DRAWS):
-        measured = np.array(list(_variances(config, sizes, x, rng)))[::-1].T
-        for direction, variances in zip(DIRECTIONS, measured, strict=True):
-            distances[direction].append(_distances(prediction, direction, variances))
-    return distances
+    return prediction, np.array([list(_variances(config, sizes, x, rng))[::-1] for _ in range(draws)]).swapaxes(1, 2)
 
 
 def _input(config: ProbeConfig, rng: np.random.Generator) -> Array:

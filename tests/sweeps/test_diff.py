@@ -171,7 +171,7 @@ def test_a_spike_that_moves_in_the_last_bit_has_hardly_moved(result):
     st.floats(0.01, 5),
 )
 def test_the_distance_of_histograms_is_that_of_the_cheapest_transport(first, second, low, width):
-    """Checked with a linear program for the cost to bring the entries of each bin to those of the other side."""
+    """Checked with a linear program for the cost to move the entries of each bin to the other side's."""
     stats = _STATS.model_copy(update={"rms": 1.0})
     sides = [
         stats.model_copy(update={"histogram": histogram(0.0, 1.0, tuple(first))}),

@@ -28,7 +28,7 @@ from initprobe.sweeps import execution_dask  # noqa: E402
 
 RUNS = 12
 SUPPORT = Path(__file__).parents[1] / "support"
-# One death is enough to give a run up, or tests would wait for three more; and Dask is to need no other home than this.
+# One death is enough to give a run up, or tests would wait for three more. Dask needs no other home than this.
 SETTINGS = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0", "PYTHONPATH": str(SUPPORT)}
 
 

@@ -369,7 +369,7 @@ def test_a_deep_sigmoid_net_becomes_a_net_of_tanh():
         factor = 0.5 if place in (0, 24) else 0.25
         twin[place].weight.data = factor * model[place].weight.data
         nn.init.zeros_(twin[place].bias)
-    # 64 terms of mean size 0.4 make a sum of 26, whose 64 roundings of 2^-53 are at most 2e-13; the bias has as many.
+    # 64 terms of mean size 0.4 make a sum of 26, whose 64 roundings of 2^-53 are at most 2e-13. The bias has as many.
     # At the edge of chaos an error keeps its mean size over depth, so 13 layers give at most 5e-12.
     assert torch.allclose(model(x), twin(x), rtol=0, atol=1e-11)
     assert probe(model, x, try_fixes=False).healthy

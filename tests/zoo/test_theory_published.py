@@ -2,7 +2,7 @@
 
 import pytest
 from documents import FLOWING, PAGES
-from theory_published import ISOLATED, LEAST_WITHIN, MOST_LOG, MOST_UNPREDICTED, read, sentences, table
+from theory_published import DEEP, LEAST_WITHIN, MANY, MOST_LOG, MOST_UNPREDICTED, OPEN, SDS, read, sentences, table
 
 
 def test_the_table_is_that_of_the_run():
@@ -18,5 +18,12 @@ def test_the_sentences_are_those_of_the_run(sentence):
 @pytest.mark.parametrize("row", read()["networks"], ids=lambda row: row["network"])
 def test_the_goals_are_met(row):
     assert row["draws"] == 20 and row["unpredicted"] < MOST_UNPREDICTED
-    assert max(row["forward"], row["backward"]) < ISOLATED.get(row["network"], MOST_LOG)
-    assert row["within"] >= LEAST_WITHIN or row["network"] in ISOLATED
+    chance = SDS * row["chance"] if row["network"] in DEEP else 0.0
+    assert max(row["forward"], row["backward"]) < max(MOST_LOG, chance)
+    for share in ("within", "within_back", "within_local", "within_local_back"):
+        assert row[share] >= OPEN.get((row["network"], share), LEAST_WITHIN), share
+
+
+@pytest.mark.parametrize("row", read()["many"], ids=lambda row: row["network"])
+def test_many_draws_leave_no_bias(row):
+    assert row["draws"] == MANY and max(row["forward"], row["backward"]) < MOST_LOG

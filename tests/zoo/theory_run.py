@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from theory_published import Agreement, publish, table
+from theory_published import DEEP, MANY, Agreement, publish, table
 from zoo_entry import Entry
 from zoo_run import versions
 
@@ -40,6 +40,8 @@ class Place:
         measured: the number that was measured.
         predicted: by column; None where there is no prediction.
         z: by column; None where there is none.
+        log_mean: by column, the mean of log(measured / predicted) over draws in theory; None where there is none.
+        log_sd: by column, the stated standard deviation of that log.
         reason: why `end_to_end` predicts nothing.
     """
 
@@ -48,6 +50,8 @@ class Place:
     measured: float | None
     predicted: dict[str, float | None]
     z: dict[str, float | None]
+    log_mean: dict[str, float | None]
+    log_sd: dict[str, float | None]
     reason: str | None = None
 
 
@@ -75,6 +79,8 @@ def _places(layer: Any) -> Iterable[Place]:
             number,
             {column: getattr(predicted, field) for column, predicted in columns.items()},
             {column: predicted.z for column, predicted in columns.items()},
+            {column: predicted.log_mean for column, predicted in columns.items()},
+            {column: predicted.log_sd for column, predicted in columns.items()},
             columns["end_to_end"].reason,
         )
 
@@ -105,20 +111,22 @@ def agreement(name: str, by_draw: Sequence[Sequence[Place]]) -> Agreement:
         backward=_median(ratios(places, "backward", "end_to_end")),
         forward_local=_median(ratios(places, "forward", "local")),
         backward_local=_median(ratios(places, "backward", "local")),
-        within=_within(places, "end_to_end"),
-        within_local=_within(places, "local"),
+        within=_within(places, "end_to_end", "forward"),
+        within_back=_within(places, "end_to_end", "backward"),
+        within_local=_within(places, "local", "forward"),
+        within_local_back=_within(places, "local", "backward"),
+        chance=_chance(places),
     )
 
 
 def ratios(places: Iterable[Sequence[Place]], side: str, column: str) -> dict[str, float]:
-    """By layer: log of the mean of all draws over the mean of all predictions, where there are both."""
+    """By layer: mean over draws of log(measured / predicted), less the mean that theory gives it."""
     logs = {}
     for row in places:
         if row[0].side == side:
-            pairs = [(place.measured, place.predicted[column]) for place in row]
-            whole = [(a, b) for a, b in pairs if a and b]
-            if len(whole) == len(pairs):
-                logs[row[0].layer] = math.log(sum(a for a, _ in whole) / sum(b for _, b in whole))
+            sets = [(place.measured, place.predicted[column], place.log_mean[column]) for place in row]
+            if all(measured and predicted for measured, predicted, _ in sets):
+                logs[row[0].layer] = statistics.fmean(math.log(a / b) - (mean or 0.0) for a, b, mean in sets)
     return logs
 
 
@@ -126,9 +134,16 @@ def _median(logs: dict[str, float]) -> float | None:
     return statistics.median(map(abs, logs.values())) if logs else None
 
 
-def _within(places: Iterable[Sequence[Place]], column: str) -> float | None:
-    """Share of single draws within 3 stated standard deviations, forward and backward together."""
-    scores = [place.z[column] for row in places for place in row if place.z[column] is not None]
+def _chance(places: Iterable[Sequence[Place]]) -> float | None:
+    """Stated standard deviation of the mean over draws of the forward log, from end to end, at the median layer."""
+    stated = [[place.log_sd["end_to_end"] for place in row] for row in places if row[0].side == "forward"]
+    sds = [statistics.fmean(row) / math.sqrt(len(row)) for row in stated if all(sd is not None for sd in row)]
+    return statistics.median(sds) if sds else None
+
+
+def _within(places: Iterable[Sequence[Place]], column: str, side: str) -> float | None:
+    """Share of single draws within 3 stated standard deviations."""
+    scores = [p.z[column] for row in places for p in row if p.side == side and p.z[column] is not None]
     return sum(abs(z) <= 3 for z in scores) / len(scores) if scores else None
 
 
@@ -175,7 +190,9 @@ def main(words: Sequence[str] | None = None) -> None:
     anyinit = json.loads(options.anyinit.read_text()) if options.anyinit else {}
     print(table([asdict(row) for row in rows], anyinit))
     if options.publish:
-        publish([asdict(row) for row in rows], anyinit, versions())
+        deep = [entry for entry in import_module(options.home).entries() if entry.name in DEEP]
+        many = [asdict(agreement(entry.name, kept(entry, MANY, options.cache, options.fresh))) for entry in deep]
+        publish([asdict(row) for row in rows], many, anyinit, versions())
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class HeatPanel:
-    """The cells at one setting of the other axes; `line` is a line of theory, its points by the name of an axis."""
+    """The cells at one setting of the other axes. `line` is a line of theory, its points by the name of an axis."""
 
     title: str
     cells: tuple[Cell, ...]

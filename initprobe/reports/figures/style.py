@@ -90,6 +90,7 @@ class Picture(Figure):
     """
 
     def draw(self, renderer: RendererBase) -> None:
+        """Draw the figure in our style, as matplotlib asks for it."""
         for text in self.findobj(Text):
             _show_literally(text)
         super().draw(renderer)

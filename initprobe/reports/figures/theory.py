@@ -162,7 +162,7 @@ def _spread(cells: Array) -> list[int]:
 
 
 def _written(makers: Sequence[Callable[[], Text]], taken: Sequence[Bbox]) -> list[Bbox]:
-    """Write a text at the first of its places where it covers nothing, else at the first; return where it is."""
+    """Write a text at the first place where it covers nothing, else at the first; return its place."""
     for make in makers:
         text = make()
         box = _extent(text)

@@ -77,7 +77,7 @@ def _draw(axes: Axes, check: CoordinateCheck, rows: Sequence[Row], quantity: Qua
 
 
 def _finish(axes: Axes, widths: Array) -> None:
-    """At least a decade on the y axis, so that level lines look level; and a dotted line of slope 1/2."""
+    """At least a decade on the y axis, so that level lines look level, and a dotted guide line."""
     low, high = (math.log10(end) for end in axes.get_ylim())
     if not axes.lines:
         axes.text(0.5, 0.5, "0 or not finite everywhere", transform=axes.transAxes, ha="center", color=GREY)
@@ -109,7 +109,7 @@ def _line_style(number: int, count: int, line: WidthLine) -> dict[str, Any]:
 
 
 def _keys(check: CoordinateCheck, rows: Sequence[Row], panels: Sequence[tuple[Quantity, int, str]]) -> Iterator[Key]:
-    """A label for each row, with the slope of the last panel that shows it; and one for the line of slope 1/2."""
+    """A label for each row, with the slope of its last panel, and one for the line of slope 1/2."""
     for number, row in enumerate(rows):
         lines = [line_of(check, row, quantity, step) for quantity, step, _ in panels]
         shown = [(line, panel) for line, panel in zip(lines, panels, strict=True) if line and line.slope is not None]

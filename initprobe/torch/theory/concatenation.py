@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from initprobe.arrays import Array
+from initprobe.torch.theory.laws import with_law_of_pieces
 from initprobe.torch.theory.moments import Moments, NoRule, alike, broadcast, gaussian_noise, matched, mixed_noise
 from initprobe.torch.theory.places import MOST_PLACES, axes_by_place, from_matrices, matrices
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, axis_of, constant, names
@@ -43,12 +44,19 @@ def _cat(node: Node, of: Lookup) -> Moments:
     other = _between(arrays, [moments.mean for _, moments in pieces], sizes, axis)
     noise = mixed_noise([m for _, m in pieces], [s * m.square for s, (_, m) in zip(portions, pieces, strict=True)])
     pairs = np.concatenate([same, other], axis) if node.shape[axis] > 1 else np.asarray(same)
-    return Moments(node.shape, mean, pairs, noise, levels=_levels(node, [m for _, m in pieces], axis))
+    made = Moments(node.shape, mean, pairs, noise, levels=_levels(node, [m for _, m in pieces], axis))
+    return with_law_of_pieces(made, [(float(share), m) for share, (_, m) in zip(portions, pieces, strict=True)])
+
+
+def _about_means(part: Moments, axis: int) -> float:
+    """Variance of the entries about the mean of each place of an axis, which a norm of these places takes off."""
+    means = float(part.averaged([other for other in range(len(part.shape)) if other != axis]).flat[0])
+    return part.square - means if part.square - means > 1e-6 * part.square else part.square
 
 
 def _levels(node: Node, pieces: Sequence[Moments], axis: int) -> dict[int, Array]:
     """The levels of the whole: those of the axis by piece, those of other axes mixed."""
-    squares = [np.full(part.shape[axis], part.square) * part.levels.get(axis, 1.0) for part in pieces]
+    squares = [np.full(part.shape[axis], _about_means(part, axis)) * part.levels.get(axis, 1.0) for part in pieces]
     made = np.concatenate(squares)
     total = max(float(made.sum()), 1e-300)
     levels = {axis: made * (len(made) / total)} if np.ptp(made) > 0 else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -32,6 +32,31 @@ def values_of(moments: Moments) -> Array:
     if moments.bent is not None:
         return np.asarray(moments.bent.value(values_of(moments.bent.given)))
     return np.asarray(moments.mean + np.sqrt(max(moments.square - moments.mean**2, 0.0)) * _normal())
+
+
+def with_law_of_pieces(made: Moments, pieces: Sequence[tuple[float, Moments]]) -> Moments:
+    """Tensors that were put together, with the values of an entry where one is far from Gaussian.
+
+    Args:
+        made: moments of the whole.
+        pieces: for each tensor, its share of the entries and its moments.
+    """
+    if all(is_gaussian(piece) for _, piece in pieces):
+        return made
+    values = np.concatenate([values_of(piece) for _, piece in pieces])
+    weights = np.concatenate([np.full(_VALUES, share / _VALUES) for share, _ in pieces])
+    order = np.argsort(values)
+    places = np.cumsum(weights[order]) - weights[order] / 2
+    return replace(made, law=(made.pairs, np.interp((np.arange(_VALUES) + 0.5) / _VALUES, places, values[order])))
+
+
+def of_normal(values: Array) -> Callable[[Array], Array]:
+    """The function that makes these values, which are equally likely, of normal numbers; exact up to the outermost.
+
+    Args:
+        values: sorted.
+    """
+    return lambda x: np.asarray(np.interp(x, _normal(), values))
 
 
 def with_law_of_sum(made: Moments, left: Moments, right: Moments, factor: float, other_factor: float) -> Moments:

@@ -58,8 +58,6 @@ class Moments:
         bent: the elementwise function that made the entries, with its input; None for other entries.
         levels: by axis, the mean square at each place over that of all places, where places differ; axes whose places
             are alike are left out.
-        spread: relative variance, over units, of the variance of a unit's entries, as far as it comes from a small
-            number of inputs, and not from the number of entries.
         law: the pairs of entries that are far from Gaussian, and equally likely values of an entry; they hold for these
             pairs only.
         gain: of a gradient, its mean square where the activation before it has a slope, over that at all entries.
@@ -68,8 +66,8 @@ class Moments:
         even: the pairs behind a padded convolution, and these without what all places have in common and lose near the
             border: their mean product falls with distance, and a norm takes it off at each place. They hold for these
             pairs only.
-        along: of a gradient that went back through a function, the mean product of two entries, each times its
-            standardized Gaussian entry. None elsewhere.
+        along: the mean product of two entries, each times its standardized Gaussian entry. It is of a gradient that
+            went back through a function. None elsewhere.
     """
 
     shape: Shape
@@ -78,7 +76,6 @@ class Moments:
     noise: float = 0.0
     bent: Bent | None = None
     levels: Mapping[int, Array] = field(default_factory=lambda: ALIKE)
-    spread: float = 0.0
     along: Array | None = None
     law: tuple[Array, Array] | None = None
     gain: float = 1.0
@@ -160,7 +157,7 @@ class Moments:
             return independent(self.shape, mean, square)
         pairs = (self.pairs - self.mean**2) * (measured / own) + mean**2
         along = None if self.along is None else self.along * (measured / own)
-        return Moments(self.shape, mean, pairs, along=along, levels=self.levels, spread=self.spread)
+        return Moments(self.shape, mean, pairs, along=along, levels=self.levels)
 
 
 def mixed_levels(parts: Sequence[Moments]) -> Mapping[int, Array]:

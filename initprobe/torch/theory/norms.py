@@ -66,7 +66,7 @@ def denormalised(
     if given is not None and given.shape == normal.shape and 1 not in axes:
         even = given.level_pairs
         scale = max(given.square - float(given.averaged(axes).flat[0]), 1e-300)
-        spread = _spread(replace(given, pairs=(even - given.averaged(axes, even)) / scale), axes) + given.spread
+        spread = _spread(replace(given, pairs=(even - given.averaged(axes, even)) / scale), axes)
     factor, levels = _by_level(given, normal, axes, gradient)
     left = outer - (here.averaged(axes, outer) if centred else 0.0) - own * here.averaged(axes, along)
     shaped = Moments(normal.shape, 0.0, left)
@@ -77,7 +77,11 @@ def denormalised(
 
 
 def _spread(normal: Moments, axes: Sequence[int]) -> float:
-    """Relative variance of the variance that a norm divides by: the mean of its inverse is larger by that."""
+    """Relative variance of the variance that a norm divides by: the mean of its inverse is larger by that.
+
+    A unit with large weights has a large variance, too. That is left out: its gradient is as much smaller as its
+    weights, which take it back, are larger.
+    """
     return 2 * float(normal.averaged(axes, normal.pairs**2).flat[0])
 
 

@@ -29,7 +29,7 @@ def _axes(moments: Moments, pairs: Array) -> list[int]:
 
 
 def matrices(pairs: Array, size: int, axis: int) -> Array:
-    """All pairs of places of an axis as the last two axes; of an axis without them, by same or other place.
+    """All pairs of places of an axis as the last two axes; without them, by same or other place.
 
     Args:
         pairs: mean products of two entries.

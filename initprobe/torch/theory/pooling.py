@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from initprobe.arrays import Array
+from initprobe.torch.theory.laws import of_normal
 from initprobe.torch.theory.moments import Bent, Moments, NoRule, gaussian_noise
 from initprobe.torch.theory.pointwise import Function, bent_of, of_bent
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, first, names
@@ -48,6 +49,10 @@ def _normal(size: int) -> Array:
 def _latent(node: Node, given: Moments) -> tuple[Bent, Array]:
     """The Gaussian entries of which the maximum is taken, and their correlations by distance."""
     bent = bent_of(first(node), given)
+    values = given.values
+    if given.bent is None and values is not None:
+        own = (given.pairs - given.mean**2) / max(given.square - given.mean**2, 1e-300)
+        bent = Bent(bent.base, Moments(given.shape, 0.0, own), of_normal(values), np.ones_like)
     base = bent.given
     variance = base.square - base.mean**2
     if variance <= 0:

@@ -69,14 +69,13 @@ def _made(node: Node, given: Moments, pairs: Array, mean: float, held: Any, axis
     return moments.with_noise(given.noise + gaussian_noise(moments))
 
 
-def _with_spread(moments: Moments, few: float, fan: float) -> Moments:
-    """With the spread over units of sums over inputs.
+def _with_few(moments: Moments, few: float, fan: float) -> Moments:
+    """With the noise of sums over inputs that are alike.
 
     The variance of a unit is `w' C w`, with the covariance C of its inputs. Its relative variance is `2 few`, with
     `few = tr C^2 / (tr C)^2`. That is `1 / fan` for independent inputs, and so much of it the measured weights show.
     """
-    noise = moments.noise + 2 * max(few - 1 / fan, 0.0) / moments.shape[1]
-    return replace(moments, spread=2 * few, noise=noise)
+    return moments.with_noise(moments.noise + 2 * max(few - 1 / fan, 0.0) / moments.shape[1])
 
 
 def _few(given: Moments, axis: int, each: Sequence[Window], groups: int) -> float:
@@ -115,8 +114,7 @@ def _linear(node: Node, of: Lookup) -> Moments:
     axis, fan, units = len(given.shape) - 1, given.shape[-1], node.shape[-1]
     same, other = _summed(given, axis, fan, weights)
     mean = fan * weights.mean * given.mean
-    made = _made(node, given, _joined(same, other, axis, units), mean, bias, axis)
-    return replace(made, spread=2 / fan)
+    return _made(node, given, _joined(same, other, axis, units), mean, bias, axis)
 
 
 def _linear_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
@@ -172,7 +170,7 @@ def _convolve(node: Node, of: Lookup) -> Moments:
     given, axis = of(source), len(node.shape) - len(each) - 1
     moments, fan = _through(given, node, node, True)
     made = _made(node, given, moments.pairs, fan * weights_of_product(held).mean * given.mean, bias, axis)
-    made = _with_spread(made, _few(given, axis, each, int(node.argument("groups", 6, 1))), fan)
+    made = _with_few(made, _few(given, axis, each, int(node.argument("groups", 6, 1))), fan)
     even = made.pairs, moments.level_pairs + (made.pairs - moments.pairs)
     return replace(made, levels=moments.levels, even=even)
 

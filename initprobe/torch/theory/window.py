@@ -65,9 +65,10 @@ class Window:
         return np.asarray(np.array(both) / max(both[0], 1e-300))
 
     def convolved(self, pairs: Array, axis: int, even: bool = False) -> Array:
-        """Pairs of outputs by distance, of pairs of inputs: at borders, two outputs share fewer taps than one has.
+        """Pairs of outputs by distance, of `pairs` of inputs along an `axis`.
 
-        If `even`, what all places have in common loses as much at any distance.
+        At borders, two outputs share fewer taps than one has. If `even`, what all places have in common loses as much
+        at any distance.
         """
         thin, shared = self.thinned(pairs, axis), self.shared
         if thin.shape[axis] == 1:
@@ -86,7 +87,7 @@ class Window:
         return np.asarray(thin * shared + change)
 
     def thinned(self, pairs: Array, axis: int) -> Array:
-        """Pairs by distance between outputs, of pairs by distance between inputs."""
+        """Pairs by distance between outputs, of `pairs` by distance between inputs along an `axis`."""
         if self.made == 1:
             return np.take(pairs, [0], axis)
         if pairs.shape[axis] == 1:
@@ -96,7 +97,7 @@ class Window:
         return np.asarray(np.take(pairs, np.minimum(np.arange(self.made) * self.stride, pairs.shape[axis] - 1), axis))
 
     def spread(self, pairs: Array, axis: int) -> Array:
-        """Pairs by distance between inputs, of pairs by distance between outputs: those that share weights."""
+        """Pairs by distance between inputs, of `pairs` of outputs along an `axis`: those that share weights."""
         if self.size == 1:
             return np.take(pairs, [0], axis)
         if pairs.shape[axis] == 1 or (pairs.shape[axis] == 2 != self.made):
@@ -116,14 +117,21 @@ def _inside(window: Window) -> float:
 
 
 def per_axis(value: Any, count: int) -> tuple[int, ...]:
-    """An argument of a convolution or pooling, with one number per axis."""
+    """The argument `value` of a convolution or pooling, with a number for each of `count` axes."""
     if isinstance(value, tuple):
         return value * count if len(value) == 1 else value
     return (int(value),) * count
 
 
 def windows(node: Node, source: Node, taps: Sequence[int], places: tuple[int, int, int]) -> list[Window]:
-    """The windows along the axes after the second; `places` are those of stride, padding and dilation in the call."""
+    """The windows along the axes after the second.
+
+    Args:
+        node: a convolution or pooling.
+        source: its input.
+        taps: length of the window along each axis.
+        places: indices of stride, padding and dilation among the arguments of the call.
+    """
     count = len(taps)
     stride = node.argument("stride", places[0], 1)
     strides = per_axis(taps if stride is None or stride == () else stride, count)
@@ -138,7 +146,13 @@ def windows(node: Node, source: Node, taps: Sequence[int], places: tuple[int, in
 
 
 def swept(given: Moments, each: Sequence[Window], along: bool) -> tuple[float, Mapping[int, Array]]:
-    """Products per output, on average, of windows that are moved along or back, and the levels that they leave."""
+    """Products per output, on average, of windows that are moved, and the levels that they leave.
+
+    Args:
+        given: moments of the tensor.
+        each: the windows, along its last axes.
+        along: forward, to the outputs; else back to the inputs.
+    """
     count, levels = 1.0, {axis: level for axis, level in given.levels.items() if axis == 0}
     for axis, window in enumerate(each, len(given.shape) - len(each)):
         level = given.levels.get(axis)

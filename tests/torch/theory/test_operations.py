@@ -79,6 +79,21 @@ CASES["einsum of two signals"] = lambda: (Logits(), torch.randn(8, 16, WIDTH))
 CASES["einsum with a parameter"] = lambda: (Contraction("...hd,hde->...e", 4, 64, WIDTH), torch.randn(8, 16, WIDTH))
 
 
+class Branches(nn.Module):
+    """Two branches of unequal scale side by side, and a norm that makes their channels alike."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(64, 64, 3, padding=1, bias=False) for _ in range(2))
+        self.norm, self.out = nn.BatchNorm2d(128), nn.Conv2d(128, 64, 3, padding=1)
+
+    def forward(self, x):
+        return self.out(self.norm(torch.cat([4 * self.first(x), self.second(x)], 1)).relu())
+
+
+CASES["branches of unequal scale"] = lambda: (Branches(), torch.randn(8, 64, 8, 8))
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_an_operation_has_a_prediction_within_its_spread(name):
     torch.manual_seed(0)
