@@ -220,6 +220,7 @@ def test_schoenholz_2017(overrides):
             assert loss > least, (sigma_w, layers)
     figure = heat_map_figure(plot, "schoenholz_2017")
     assert "6 xi_c by theory" in texts(figure)
+    assert any("trained by initprobe" in text for text in texts(figure))
     assert_legible(figure)
 
 

@@ -193,7 +193,7 @@ def heat_map(
         panels.append(HeatPanel(title, cells, curve(runs[0]) if curve and runs else None))
     left_out = len(entries) - len(placed)
     missing = [f"{counted(left_out, 'run has', 'runs have')} no {x} or {y}"] if left_out else []
-    losses = ["bright: learned; dark: not"] if value in LOSSES else []
+    losses = ["trained by initprobe; bright: learned; dark: not"] if value in LOSSES else []
     notes = (*losses, *_averages(panels, value, averaged), *missing)
     where, name = _where(value, layer), EDGE if sigmas else _DEPTHS
     return HeatMap(value, where, is_log(value), across, upwards, tuple(panels), notes, name)
