@@ -108,7 +108,7 @@ def _logs_with_skips(
 ) -> LengthLogs | None:
     """How the lengths of the signal in draws of a network differ whose layers all have a norm or a skip."""
     with np.errstate(all="ignore"):
-        outputs = [layer.output_variance + layer.output_mean**2 for layer in prediction.layers]
+        outputs = [layer.output_variance + layer.output_mean * layer.output_mean for layer in prediction.layers]
         squares = [float(np.mean(inputs.mean_squares)), *outputs]
         spreads = [noise.output for noise in prediction.spreads]
         around, rules = wirings(config, sizes), rules_of(config, sizes)

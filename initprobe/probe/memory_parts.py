@@ -142,6 +142,11 @@ def _length(config: ProbeConfig, sizes: Sequence[int], batch: int) -> int:
     return config.block * max(round(math.sqrt(layers * kept / held) / config.block), 1)
 
 
+def _is_single(config: ProbeConfig) -> bool:
+    """True if one batch passes through one network, which nothing has passed before."""
+    return config.draws * config.batches == 1 and config.objective is None and config.initializer.fit is None
+
+
 def memory_needed(config: ProbeConfig, sizes: Sequence[int], batch: int, threads: int = 1) -> tuple[int, int]:
     """Bytes of weights and of activations at the peak of a run.
 
@@ -161,8 +166,10 @@ def memory_needed(config: ProbeConfig, sizes: Sequence[int], batch: int, threads
     gradients, others = backward_entries(config, shape, threads, length)
     if config.block > 1:  # dL/dh at the end of the branch that the backward pass is in
         others += shape.tensor
-    # Which of the two phases takes more; the memory of one serves the other.
-    passing = max(forward_bytes(config, shape, threads), (gradients + others) * shape.entry)
+    # Which of the two phases takes more; the memory of one serves the other. One thread measures the moments of the
+    # first batch before it writes z and h.
+    unwritten = 2 * shape.tensors * shape.entry if threads == 1 and length == shape.layers and _is_single(config) else 0
+    passing = max(forward_bytes(config, shape, threads) - unwritten, (gradients + others) * shape.entry)
     gradients = min(gradients * shape.entry, passing)
     held_activations, others = round(_HELD_GAPS * activations * shape.entry), round(_GAPS * (passing - gradients))
     # Weights are drawn before there are gradients; those of the first network before there are activations.

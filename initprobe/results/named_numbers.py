@@ -42,10 +42,10 @@ LOSSES = ("loss.start", "loss.chance", "training.final_loss")
 RUN_NUMBERS = (*LOSSES, FROM_LAYER, ELAPSED)
 WHOLE = (VERDICT, HEALTHY, *RATES, *RUN_NUMBERS)
 NAMES = (*WHOLE, *LAYER_NUMBERS)
-# What `diff` compares beside numbers: missing runs, the data of figures, and histograms.
-MISSING, FIGURES, HISTOGRAM = "missing", "figures", "histogram"
+# What `diff` compares beside numbers: missing runs, the data of figures, one step, small formats, and histograms.
+MISSING, FIGURES, STEP, IN_FORMATS, HISTOGRAM = "missing", "figures", "step", "formats", "histogram"
 HISTOGRAMS = tuple(f"{tensor}.{HISTOGRAM}" for tensor in TENSORS)
-COMPARED = (VERDICT, MISSING, FIGURES, *HISTOGRAMS, *RATES, *LOSSES, *LAYER_NUMBERS)
+COMPARED = (VERDICT, MISSING, FIGURES, STEP, IN_FORMATS, *HISTOGRAMS, *RATES, *LOSSES, *LAYER_NUMBERS)
 
 
 def check_name(name: str) -> str:

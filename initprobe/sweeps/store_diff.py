@@ -14,30 +14,30 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
-import numpy as np
-
-from initprobe.arrays import Array
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.registry import suggestion
 from initprobe.reports.people_names import people_verdict
-from initprobe.results.base import TENSORS, Histogram
+from initprobe.results.base import TENSORS
 from initprobe.results.digest import digest
-from initprobe.results.layers import LayerStats, TensorStats
+from initprobe.results.layers import LayerStats
 from initprobe.results.named_numbers import (
     COMPARED,
     FIGURES,
     HISTOGRAM,
     HISTOGRAMS,
+    IN_FORMATS,
     LAYER_NUMBERS,
     LOSSES,
     MISSING,
     RATES,
+    STEP,
     VERDICT,
     number_of,
     value_of,
 )
 from initprobe.results.run import ProbeResult
 from initprobe.spec import parse_number
+from initprobe.sweeps.histogram_distance import histogram_change
 from initprobe.sweeps.store_kept_runs import KeptRun
 from initprobe.sweeps.store_rounding import NONE, Allowance, allowance
 
@@ -47,6 +47,8 @@ PLOTTED = (
     *HISTOGRAMS,
     *(name for name in LAYER_NUMBERS if name.startswith("theory.") and name.endswith("_variance")),
 )
+# The numbers of one step of an optimizer.
+STEPPED = ("weight_step_ratio", "output_step_ratio")
 _DEFAULT_TOLERANCE = 0.01
 
 
@@ -67,7 +69,8 @@ class Rule:
     @property
     def numbers(self) -> tuple[str, ...]:
         """The numbers that it is about."""
-        return PLOTTED if self.name == FIGURES else () if self.name in (VERDICT, MISSING) else (self.name,)
+        groups = {FIGURES: PLOTTED, STEP: STEPPED, VERDICT: (), MISSING: (), IN_FORMATS: ()}
+        return groups.get(self.name, (self.name,))
 
     def allows(self, number: str, old: float | None, new: float | None) -> bool:
         """Whether a change passes; a number that only one side has does not.
@@ -91,10 +94,12 @@ def parse_rule(text: str) -> Rule:
         hint = hint or " Names are verdict, missing, figures, or the JSON's, as in output.variance."
         raise UnknownNameError(f"unknown number {name!r}.{hint}", field="--fail-on")
     if not colon:
-        return Rule(name)
+        return Rule(name, relative=name != IN_FORMATS)
     if name in (VERDICT, MISSING):
         raise ConfigError(f"{name} has no tolerance; write --fail-on {name}", field="--fail-on")
     relative = allowed.endswith("%")
+    if relative and name == IN_FORMATS:
+        raise ConfigError("compares shares; write a difference, formats:0.01", field="--fail-on")
     try:
         value = parse_number(allowed.removesuffix("%"))
     except ConfigError:
@@ -108,7 +113,9 @@ def parse_rule(text: str) -> Rule:
     return Rule(name, value / 100 if relative else value, relative)
 
 
-DEFAULT_RULES = (Rule(VERDICT), Rule(FIGURES))
+# Of what a run has only where it was asked for; otherwise there is nothing to compare, which is no fault.
+_IF_THERE = (Rule(STEP), Rule(IN_FORMATS, relative=False))
+DEFAULT_RULES = (Rule(VERDICT), Rule(FIGURES), *_IF_THERE)
 
 
 @dataclass(frozen=True)
@@ -188,7 +195,8 @@ class Comparison:
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = rules
-        self._unused = [rule for rule in rules if rule.name != MISSING]
+        needed = (rule for rule in rules if all(rule is not other for other in _IF_THERE))
+        self._unused = [rule for rule in needed if rule.name != MISSING]
         self._paired = self._compared = False
 
     def add(self, pair: Pair) -> tuple[Change, ...]:
@@ -218,6 +226,8 @@ def _applies(rule: Rule, old: ProbeResult, new: ProbeResult) -> bool:
     """Whether at least one side has a number of the rule."""
     if rule.name == VERDICT:
         return True
+    if rule.name == IN_FORMATS:
+        return bool(old.formats or new.formats)
     if rule.name in (*RATES, *LOSSES):
         return any(number_of(result, rule.name) is not None for result in (old, new))
     layers = (layer for result in (old, new) for layer in result.layers)
@@ -250,6 +260,9 @@ def broken(run: str, rule: Rule, old: ProbeResult, new: ProbeResult) -> Iterator
         if not rule.allows(rule.name, *values):
             yield _change(run, rule, rule.name, None, *values)
         return
+    if rule.name == IN_FORMATS:
+        yield from _formats(run, rule, old, new)
+        return
     if len(old.layers) != len(new.layers) and rule.numbers:
         yield Change(run, "layers", None, str(len(old.layers)), str(len(new.layers)))
         return
@@ -258,6 +271,27 @@ def broken(run: str, rule: Rule, old: ProbeResult, new: ProbeResult) -> Iterator
         excess, layer, before, now = max(_excesses(rule, number, old, new, rounding), key=itemgetter(0))
         if excess > rule.tolerance:
             yield _change(run, rule, number, layer, before, now)
+
+
+def _formats(run: str, rule: Rule, old: ProbeResult, new: ProbeResult) -> Iterator[Change]:
+    """Per format and tensor: the layer whose share that becomes 0, subnormal or leaves the range changed most."""
+    before, now = _lost_shares(old), _lost_shares(new)
+    for form, tensor in dict.fromkeys(key[:2] for key in (*before, *now)):
+        places = [key for key in dict.fromkeys((*before, *now)) if key[:2] == (form, tensor)]
+        name = f"{IN_FORMATS}.{form}.{tensor}"
+        worst = max(places, key=lambda key: size_of(name, before.get(key), now.get(key), rule.relative))
+        values = before.get(worst), now.get(worst)
+        if not rule.allows(name, *values):
+            yield _change(run, rule, name, worst[2], *values)
+
+
+def _lost_shares(result: ProbeResult) -> dict[tuple[str, str, int], float]:
+    """By format, tensor and layer: the share of entries that become 0 or subnormal, or leave the range."""
+    return {
+        (form.name, tensor.tensor, tensor.layer): tensor.lost + tensor.subnormal
+        for form in result.formats
+        for tensor in form.tensors
+    }
 
 
 def _excesses(
@@ -309,39 +343,3 @@ def _change(run: str, rule: Rule, number: str, layer: int | None, old: float | N
 
 def _text(value: float | None) -> str:
     return "none" if value is None else f"{value:.6g}"
-
-
-def histogram_change(old: TensorStats, new: TensorStats) -> tuple[float | None, float | None]:
-    """0, and the Wasserstein distance of the histograms relative to the old rms; None for a side without one.
-
-    Args:
-        old, new: statistics of the same tensor on both sides.
-    """
-    if old.histogram is None or new.histogram is None:
-        return (None if old.histogram is None else 0.0), (None if new.histogram is None else 0.0)
-    distance = _wasserstein(old.histogram, new.histogram)
-    return 0.0, distance / old.rms if old.rms else math.inf if distance else 0.0
-
-
-def _wasserstein(a: Histogram, b: Histogram) -> float:
-    """The least area between cumulative distributions with these counts; entries may lie anywhere in their bins."""
-    curves = [_cumulative(histogram) for histogram in (a, b)]
-    x = np.union1d(*(edges for edges, _ in curves))
-    (low, high), (other_low, other_high) = (_bounds(x, *curve) for curve in curves)
-    gap = np.maximum(np.maximum(low - other_high, other_low - high), 0.0)
-    return float(np.sum(gap * np.diff(x)))
-
-
-def _bounds(x: Array, edges: Array, shares: Array) -> tuple[Array, Array]:
-    """Per interval of `x`, the smallest and the largest share of entries that may lie below a point of it."""
-    bins = np.searchsorted(edges, (x[:-1] + x[1:]) / 2)
-    return shares[np.maximum(bins - 1, 0)] * (bins > 0), shares[np.minimum(bins, len(shares) - 1)]
-
-
-def _cumulative(histogram: Histogram) -> tuple[Array, Array]:
-    """The edges of the bins, and the share of entries below each edge."""
-    low, high, counts = histogram.low, histogram.high, np.array(histogram.counts)
-    if low == high:  # all entries are equal: a step
-        high, counts = math.nextafter(low, math.inf), np.array([1])
-    edges = np.linspace(low, high, len(counts) + 1)
-    return edges, np.concatenate([[0], np.cumsum(counts) / counts.sum()])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +23,7 @@ from initprobe.torch.passes import recording, watching
 from initprobe.torch.restore import left_as_found, mapped, seed_everything
 from initprobe.torch.size_recorder import Size, SizeRecorder, gap, rms
 from initprobe.torch.structure import Layer, Structure, structure_of
+from initprobe.torch.width_rows import attention_sizes, output_signals, readout, stream_sizes, whole
 
 _SCALING = ("linear", "relu", "leaky_relu", "prelu")  # activations that keep a factor of their input
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -255,21 +256,17 @@ def _rows(
 ) -> Iterator[LayerSizes]:
     recorder, structure = first
     rows = [_layer(course, recorder, later, layer) for layer in structure.layers]
-    output, changes = course.output_rms, tuple(course.output_changes)
-    last = next((row for row in reversed(rows) if _is_same(row.output, output)), None)
+    signals = output_signals(recorder)
+    last = readout(signals, structure)
     for row, layer in zip(rows, structure.layers, strict=True):
-        if row is last:
+        if layer is last:
             yield replace(row, kind="readout")
         else:
             yield replace(row, is_inner=last is None and layer is structure.layers[-1])
-    yield from _attention(recorder, later)
-    yield from _streams(structure, later)
+    yield from attention_sizes(recorder, later, {signal.number for signal in signals})
+    yield from stream_sizes(structure, later)
     if last is None:
-        yield LayerSizes("output", "readout", output, None, changes)
-
-
-def _is_same(size: float, output: float) -> bool:
-    return math.isclose(size, output, rel_tol=1e-5)
+        yield LayerSizes("output", "readout", course.output_rms, None, tuple(course.output_changes))
 
 
 def _layer(course: _Course, recorder: SizeRecorder, later: Sequence[SizeRecorder], layer: Layer) -> LayerSizes:
@@ -286,7 +283,7 @@ def _layer(course: _Course, recorder: SizeRecorder, later: Sequence[SizeRecorder
         kind="layer",
         output=at_product * h.rms,
         gradient=None if h.gradient_rms is None else h.gradient_rms / at_product,
-        changes=tuple(at_product * change for change in _whole([each.changes for each in later], h.number)),
+        changes=tuple(at_product * change for change in whole([each.changes for each in later], h.number)),
         own_changes=tuple(_own_changes(course, layer, factor, entering)),
         fan_in=op.fans[0],
         fan_out=op.fans[1],
@@ -294,18 +291,13 @@ def _layer(course: _Course, recorder: SizeRecorder, later: Sequence[SizeRecorder
         rate=_rate(course, layer, factor),
         rows=_rows_of(product, op.axis),
         given=entering,
-        given_changes=_whole([each.given_changes for each in later], op.number),
+        given_changes=whole([each.given_changes for each in later], op.number),
         product=factor * product.rms,
         product_gradient=None if product.gradient_rms is None else product.gradient_rms / factor,
         is_normed=layer.norm is not None,
         keeps_scale=layer.activation is None or (act is not None and act.name in _SCALING),
         parameter=op.leaf,
     )
-
-
-def _whole(changes: Sequence[Mapping[int, float]], number: int) -> tuple[float, ...]:
-    """The changes of a tensor after each step. None if it has another shape after some step, as in routed experts."""
-    return tuple(each[number] for each in changes) if all(number in each for each in changes) else ()
 
 
 def _own_changes(course: _Course, layer: Layer, factor: float, given: float | None) -> Iterator[float]:
@@ -327,24 +319,3 @@ def _rate(course: _Course, layer: Layer, factor: float) -> float | None:
     if rate is None:
         return None
     return rate * (factor**2 if course.trained.family == "sgd" else factor)
-
-
-def _attention(recorder: SizeRecorder, later: Sequence[SizeRecorder]) -> Iterator[LayerSizes]:
-    modules = {op.number: op.module for op in recorder.operations}
-    for number, logits in recorder.attention.items():
-        share = recorder.attention_share[number] or 1.0
-        changes = _whole([each.attention_changes for each in later], number)
-        name = f"{modules[number] or number}: attention"
-        yield LayerSizes(name, "attention", rms(logits) / share, None, changes)
-
-
-def _streams(structure: Structure, later: Sequence[SizeRecorder]) -> Iterator[LayerSizes]:
-    counts: dict[str, int] = {}
-    for join in structure.joins:
-        track = join.op.output
-        assert isinstance(track, Size)
-        place = join.op.module or "sum"
-        counts[place] = counts.get(place, 0) + 1
-        name = f"{place}: stream" + (f" {counts[place]}" if counts[place] > 1 else "")
-        changes = _whole([each.changes for each in later], track.number)
-        yield LayerSizes(name, "stream", track.rms, track.gradient_rms, changes)

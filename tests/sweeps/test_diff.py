@@ -13,7 +13,16 @@ from initprobe import ProbeConfig, ProbeResult, run
 from initprobe.errors import ConfigError, InputError
 from initprobe.results.base import TENSORS, Histogram
 from initprobe.results.named_numbers import COMPARED
-from initprobe.sweeps.store_diff import PLOTTED, Comparison, histogram_change, paired, parse_rule, size_of
+from initprobe.sweeps.histogram_distance import histogram_change
+from initprobe.sweeps.store_diff import (
+    DEFAULT_RULES,
+    PLOTTED,
+    STEPPED,
+    Comparison,
+    paired,
+    parse_rule,
+    size_of,
+)
 from initprobe.sweeps.store_kept_runs import KeptRun, kept_runs
 
 SMALL = {"layers": 3, "width": 30, "batch": 40, "draws": 2}
@@ -70,6 +79,32 @@ def test_of_all_layers_the_worst_is_named(result):
     new = changed(result, 1, "output", variance=result.layers[0].output.variance * 1.1)
     new = changed(new, 3, "output", variance=result.layers[2].output.variance * 1.5)
     assert [change.layer for change in differences(result, new, "output.variance:1%")] == [3]
+
+
+def by_default(old, new):
+    (pair,) = paired([kept(old)], [kept(new)])
+    return Comparison(DEFAULT_RULES).add(pair)
+
+
+def test_a_step_and_formats_are_compared_where_they_are():
+    settings = {"init": "he", "act": "relu", "layers": 3, "width": 20, "batch": 20, "draws": 1, "loss": "mse"}
+    slow, fast = (
+        run(ProbeConfig(**settings, optimizer="sgd", learning_rate=rate, formats="float16")) for rate in (0.1, 0.2)
+    )
+    assert {change.name for change in by_default(slow, fast)} == set(STEPPED)
+    form = fast.formats[0]
+    wider = form.tensors[2].model_copy(update={"subnormal": 0.5})
+    formats = (form.model_copy(update={"tensors": (*form.tensors[:2], wider, *form.tensors[3:])}),)
+    (change,) = by_default(fast, fast.model_copy(update={"formats": formats}))
+    assert (change.name, change.layer, change.new) == ("formats.float16.output", 1, "0.5")
+    plain = run(ProbeConfig(**settings))
+    gone = {change.name for change in by_default(fast, plain)}
+    assert set(STEPPED) < gone and "formats.float16.weight" in gone
+    comparison = Comparison(DEFAULT_RULES)
+    comparison.add(*paired([kept(plain)], [kept(plain)]))
+    assert not comparison.idle()
+    with pytest.raises(ConfigError, match="compares shares"):
+        parse_rule("formats:1%")
 
 
 def test_a_lost_number_is_a_change(result):

@@ -65,6 +65,37 @@ def test_a_network_in_mup_transfers(kind, optimizer):
     assert not far_from_theory(check)
 
 
+class Head(nn.Module):
+    """Two layers and a head, whose outputs may be pooled, given as log-probabilities, or added to a second head's."""
+
+    def __init__(self, width, ending):
+        super().__init__()
+        self.ending = ending
+        self.body = nn.Sequential(nn.Linear(6, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+        self.head, self.other = nn.Linear(width, 4), nn.Linear(width, 4)
+
+    def forward(self, x):
+        h = self.body(x)
+        logits = self.head(h)
+        kinds = {
+            "plain": lambda: logits,
+            "log-softmax": lambda: logits.log_softmax(-1),
+            "pooled": lambda: logits.mean(1),
+            "part": lambda: logits[:, 0],
+            "two heads": lambda: logits + self.other(h),
+        }
+        return kinds[self.ending]()
+
+
+@pytest.mark.parametrize("ending", ["plain", "log-softmax", "pooled", "part", "two heads"])
+def test_the_readout_is_the_layer_that_makes_the_output(ending):
+    x = torch.randn(8, 3, 6) if ending in ("pooled", "part") else torch.randn(8, 6)
+    check = width(lambda n: Head(n, ending), x, (16, 32), seeds=1, steps=1, try_fixes=False)
+    kinds = {line.layer: line.kind for line in check.lines}
+    assert [name for name, kind in kinds.items() if kind == "readout"] == ["output" if "two" in ending else "head"]
+    assert "attention" not in kinds.values()
+
+
 def test_queries_of_zero_are_no_fault():
     check = checked(scaled("transformer", "adamw"), "transformer", "adamw")
     assert check.transfers
