@@ -95,7 +95,7 @@ class _Table:
     def at(self, variance: Array) -> _Units:
         """The averages for z of the given variances, `(networks, rows)`."""
         places = np.clip((np.log(variance) - _LOW) * ((_STEPS - 1) / (_HIGH - _LOW)), 0.0, _STEPS - 1.001)
-        low = places.astype(np.intp)
+        low = np.nan_to_num(places).astype(np.intp)  # rows without length have no prediction: their averages are nan
         values = self._values[low]
         values += (places - low)[..., None] * (self._values[low + 1] - values)
         columns = np.moveaxis(values, -1, 0)
