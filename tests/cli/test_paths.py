@@ -70,7 +70,7 @@ WRITES = [
     ("check", "a.yaml", "--junit", "{}"),
     ("check", "a.yaml", "--write-known", "{}"),
     ("diff", "result.json", "result.json", "--fail-on", "verdict", "--junit", "{}"),
-    ("width", *NET, "--widths", "4,8", "--fail-on", "error", "--junit", "{}"),
+    ("width", "--init", "he", "--act", "relu", "--widths", "4,8", "--fail-on", "error", "--junit", "{}"),
 ]
 # Without the loop of links, which is a name that can be replaced where a file is written.
 PATHS = ["n" * 300, "d/" * 3000 + "x", "a\x00b", "file.txt/x", "file.txt/x/y"]
