@@ -104,4 +104,4 @@ def test_an_operation_has_a_prediction_within_its_spread(name):
                 predicted = getattr(column, tensor)
                 if predicted.reason != "no gradient":
                     assert predicted.reason is None, (layer.name, tensor)
-                    assert abs(predicted.z) < 5, (layer.name, tensor, predicted)
+                    assert abs(predicted.z) < 5 and predicted.log_sd < 0.1, (layer.name, tensor, predicted)
