@@ -91,7 +91,19 @@ class Branches(nn.Module):
         return self.out(self.norm(torch.cat([4 * self.first(x), self.second(x)], 1)).relu())
 
 
+class Stacked(nn.Module):
+    """Two branches of unequal scale as rows of one sequence, and a norm that makes the rows alike."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.out = (nn.Linear(WIDTH, WIDTH) for _ in range(3))
+
+    def forward(self, x):
+        return self.out(F.layer_norm(torch.stack([10 * self.first(x), self.second(x)], 1), (WIDTH,)))
+
+
 CASES["branches of unequal scale"] = lambda: (Branches(), torch.randn(8, 64, 8, 8))
+CASES["stacked rows of unequal scale"] = lambda: (Stacked(), torch.randn(64, WIDTH))
 
 
 @pytest.mark.parametrize("name", CASES)
