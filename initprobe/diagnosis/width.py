@@ -21,7 +21,7 @@ def _too_deep(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
     units = counted(widths[0], "unit") if len(widths) == 1 else f"{widths[0]} to {widths[-1]} units"
     lost = f"{percent(typical.loss_probability)}% of the draws lose more than a factor of 100"
     if typical.log10_mean > _LOST_LOG10:
-        evidence = f"{layers} layers of {units}: {lost}, since all units of some layer are off"
+        evidence = f"{counted(layers, 'layer')} of {units}: {lost}, since all units of some layer are off"
     else:
         rate = fixed(10 ** (typical.log10_mean / layers), 4)
         evidence = (

@@ -87,7 +87,7 @@ def findings_of(slopes: WidthSlopes, lines: Sequence[WidthLine]) -> list[WidthFi
 
 # Every rule, with its meaning.
 WIDTH_RULES: Mapping[str, str] = {
-    "diverged": "Training leaves the float range.",
+    "diverged": "Numbers leave the float range, before training or in it.",
     **{
         f"{name}-{way}": f"{what} {'grow' if way == 'grows' else 'fall'} with the width."
         for name, what in (
@@ -129,9 +129,12 @@ def verdict_of(findings: Sequence[WidthFinding]) -> str:
 def _diverged(lines: Sequence[WidthLine]) -> Iterator[WidthFinding]:
     lost = [line for line in lines if line.status == "nonfinite" and line.quantity == "change"]
     if lost:
+        start = tuple(line.layer for line in lines if line.status == "nonfinite" and line.quantity == "output")
         first = min(line.step for line in lost)
-        names = tuple(line.layer for line in lost if line.step == first)
+        names = start or tuple(line.layer for line in lost if line.step == first)
         text = f"training leaves the float range at step {first} ({listed(names)}); lower the learning rate"
+        if start:
+            text = f"h leaves the float range before training ({listed(names)}); start with smaller weights"
         yield WidthFinding(rule="diverged", severity="error", layers=names, text=text)
 
 

@@ -41,7 +41,9 @@ class WidthPlan:
 
     def __post_init__(self) -> None:
         if len(set(self.widths)) < max(len(self.widths), 2) or min(self.widths, default=0) < 1:
-            raise ConfigError("are at least two different whole numbers like 64,128,256,512", field="widths")
+            raise ConfigError(
+                "must be at least two different whole numbers above 0, like 64,128,256,512", field="widths"
+            )
         for name in ("seeds", "steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"must be at least 1, not {getattr(self, name)}", field=name)

@@ -86,7 +86,7 @@ def tried(before: Judged, measure: Measure, family: Family | None) -> Trial:
         family: of the optimizer.
     """
     if any(finding.rule == "diverged" for finding in before.findings):
-        return Trial(note="not tried: training diverges")
+        return Trial(note="not tried: numbers leave the float range")
     starts, tied = _agreed(_starts(before))
     scaling, now = Scaling(starts), before
     if scaling:

@@ -21,7 +21,7 @@ that is put off reads its tensors later, so none may be overwritten before `Work
 `finish()` must be called three times:
 
 1. At the end of a segment on the forward pass. The backward pass overwrites z by dL/dz. The next segment overwrites
-both z and h.
+   both z and h.
 2. At the end of a segment on the backward pass: the segment below is computed again into the same buffers.
 3. At the end of a draw: the records are read.
 

@@ -1,6 +1,6 @@
 """What small formats would lose, as a summary and a table per format.
 
-It has a row per layer and a column per tensor.
+A table has a row per layer and a column per tensor.
 """
 
 from __future__ import annotations

@@ -15,10 +15,10 @@ _DIGITS = ((1, 2, 5), (1, 1.5, 2, 3, 5, 7), _HALVES, _FINE)
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Ticks on a log10 axis. Over many decades they are whole powers at even steps, else digits as fine as three ticks
-    need.
+    """Ticks on a log10 axis.
 
-    `logTicks` in charts.js has the same rule.
+    Over many decades they are whole powers at even steps, else digits as fine as three ticks need. `logTicks` in
+    charts.js has the same rule.
 
     Args:
         low, high: ends of the axis, as log10.

@@ -200,13 +200,13 @@ def _scale_words(scale: DepthScale, reach: float) -> str | None:
 
 
 def _theory_words(result: ProbeResult) -> list[str]:
-    """The largest disagreements with theory, forward and backward, in SDs of chance; a line each, as in a pipe."""
+    """The largest disagreements with theory, forward and backward, in SDs of chance: a line for each."""
     words = [_furthest(result, "output", "z", "var h"), _furthest(result, "output_gradient", "gradient_z", "var dL/dh")]
-    words += [*_refused_words(result), *_uncertain_words(result), _underived_words(result)]
+    words += [_refused_words(result), *_uncertain_words(result), _underived_words(result)]
     return [line for line in words if line] or [line for line in [_bare_theory_words(result)] if line]
 
 
-def _refused_words(result: ProbeResult) -> list[str]:
+def _refused_words(result: ProbeResult) -> str | None:
     """The layers that have no prediction while others have one, and why."""
     theories = [(layer, layer.theory) for layer in result.layers if layer.theory is not None]
     outputs = [layer.layer for layer, theory in theories if theory.output_variance is None and layer.output.variance]
@@ -215,19 +215,14 @@ def _refused_words(result: ProbeResult) -> list[str]:
         for layer, theory in theories
         if theory.output_gradient_variance is None and theory.output_gradient_spread is not None
     ]
-    reasons = {
-        "var h": (outputs, "networks of this width differ too much"),
-        "dL/dh": (gradients, "so far below the loss, theory of batch norm may be off by over 15%"),
-    }
     if result.config.get("norm") == "batch":
-        del reasons["var h"]
+        symbol, refused = "dL/dh", gradients
+        reason = "so far below the loss, theory of batch norm may be off by over 15%"
     else:
-        del reasons["dL/dh"]
-    return [
-        f"no prediction of {symbol} at {_range_words(refused)}: {reason}"
-        for symbol, (refused, reason) in reasons.items()
-        if refused and len(refused) < len(result.layers)
-    ]
+        symbol, refused, reason = "var h", outputs, "networks of this width differ too much"
+    if not 0 < len(refused) < len(result.layers):
+        return None
+    return f"no prediction of {symbol} at {_range_words(refused)}: {reason}"
 
 
 def _range_words(layers: Sequence[int]) -> str:

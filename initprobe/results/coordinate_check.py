@@ -165,3 +165,8 @@ class CoordinateCheck(Record):
         from initprobe.results.display import width_figure
 
         return width_figure(self, size, title, columns, style)
+
+
+def is_coordinate_check(values: object) -> bool:
+    """Whether a value read from JSON is a coordinate check, by keys that no other result has."""
+    return isinstance(values, dict) and values.keys() >= {"widths", "transfers"}

@@ -13,6 +13,7 @@ from typing import Any
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.data.files import check_file, read_json, reading
 from initprobe.errors import InputError
+from initprobe.results.coordinate_check import is_coordinate_check
 from initprobe.results.run import ProbeResult
 from initprobe.sweeps.store import Store, read_store
 from initprobe.sweeps.store_rows import Row
@@ -78,6 +79,8 @@ def _from_json(file: Path) -> Iterator[KeptRun]:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"cannot be read as JSON: {error}", file=file) from None
+    if is_coordinate_check(values):
+        raise InputError("is from `initprobe width`, not the result of a run; `initprobe show` prints it", file=file)
     runs = values.get("runs") if isinstance(values, dict) else values if isinstance(values, list) else None
     if runs is None:
         yield _of_result(text, f"{file}", "")

@@ -16,6 +16,7 @@ from initprobe.cli.candidates import completer_of
 from initprobe.cli.completion import complete
 from initprobe.config.thresholds import Thresholds
 from initprobe.data.noise import DATASETS, INPUTS
+from initprobe.diagnosis.width_verdict import WIDTH_RULES
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.reports.glossary import WORDS
 from initprobe.results import named_numbers
@@ -71,7 +72,7 @@ NAMES = [
     ("recommend --act", ACTIVATIONS),
     ("run --input", INPUTS),
     ("run --labels", DATASETS),
-    ("explain", {**INITIALIZERS, **ACTIVATIONS, **INPUTS, **RULEBOOK, **dict.fromkeys(TYPED)}),
+    ("explain", {**INITIALIZERS, **ACTIVATIONS, **INPUTS, **RULEBOOK, **WIDTH_RULES, **dict.fromkeys(TYPED)}),
     ("sweep", shipped()),
     ("check", shipped()),
     ("validate a.yaml", shipped()),

@@ -10,6 +10,7 @@ from initprobe import ProbeConfig, ProbeResult, run
 from initprobe.cli.app import COMMANDS, cli
 from initprobe.cli.commands import diff, gain, spectrum
 from initprobe.diagnosis.diagnose import RULES
+from initprobe.diagnosis.width_verdict import WIDTH_RULES
 from initprobe.reports import comparison, html_run, html_runs, html_spectrum
 from initprobe.reports.csv import csv_names
 from initprobe.reports.figures.run import draw, kinds
@@ -164,6 +165,9 @@ def test_words_are_sentences_of_at_most_twenty_words():
 def test_every_rule_is_explained():
     for name in RULES:
         assert f"{name}, rule" in call("explain", name).output
+    for name, meaning in WIDTH_RULES.items():
+        shown = call("explain", name).output
+        assert f"{name}, rule of initprobe width" in shown and meaning in shown
 
 
 def test_the_summary_of_every_command_fits_80_columns():

@@ -230,6 +230,20 @@ def test_ci_gets_a_case_per_rule_and_an_alert_per_layer(initprobe, tmp_path):
     assert "--fail-on" in initprobe(*SMALL, "--junit", str(junit)).err
 
 
+@pytest.mark.parametrize(
+    ("init", "rate", "words"),
+    [
+        ("normal:std=1e30", 0.1, "h leaves the float range before training (layer 2, layer 3, read-out)"),
+        ("he", 1e9, "training leaves the float range at step"),
+    ],
+)
+def test_numbers_beyond_the_float_range_are_blamed_on_their_cause(init, rate, words):
+    config = ProbeConfig(init=init, act="relu", layers=3)
+    check = checked(config, widths=(8, 16), optimizer="sgd", lr=rate)
+    assert [finding.rule for finding in check.findings if finding.severity == "error"] == ["diverged"]
+    assert words in check.verdict and "numbers leave the float range" in check.table()
+
+
 def test_show_prints_and_draws_it_again(initprobe, tmp_path):
     path = tmp_path / "width.json"
     first = initprobe(*SMALL, "--no-try-fixes", "--seeds", "1", "--export-json", str(path))
@@ -238,6 +252,7 @@ def test_show_prints_and_draws_it_again(initprobe, tmp_path):
     assert (tmp_path / "width.svg").read_text().startswith("<?xml")
     refused = initprobe("show", str(path), "--export-csv", "-")
     assert refused.code == 2 and "this file is from `initprobe width`" in refused.err
+    assert "is from `initprobe width`, not the result of a run" in initprobe("diff", str(path), str(path)).err
     path.write_text('{"widths": [1], "transfers": true}')
     assert "not a result of initprobe" in initprobe("show", str(path)).err
 
@@ -249,7 +264,7 @@ def test_show_prints_and_draws_it_again(initprobe, tmp_path):
         (("--act", "relu"), "give one of --init"),
         (("mynet:make", "--init", "he"), "--init: belongs to a network of initprobe's own"),
         (("--init", "he", "--act", "relu", "--input-shape", "3,4"), "--input-shape: belongs to a PyTorch model"),
-        (("--init", "he", "--act", "relu", "--widths", "64"), "--widths: are at least two"),
+        (("--init", "he", "--act", "relu", "--widths", "64"), "--widths: must be at least two"),
         (("--init", "he", "--act", "relu", "--widths", "a,b"), "--widths: 'a,b' is not a list"),
         (("--init", "he", "--act", "relu", "--lr", "0"), "--lr: must be above 0"),
         (("--init", "he", "--act", "relu", "--lr", "inf"), "--lr: must be above 0 and at most 3.4e+38, not inf"),

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from initprobe.results.coordinate_check import CoordinateCheck
     from initprobe.results.run import ProbeResult
 
-# Keys that only the JSON of a coordinate check has.
-_WIDTH_KEYS = {"widths", "transfers"}
-
 
 @dataclass(frozen=True, kw_only=True)
 class ShowOptions:
@@ -102,7 +99,7 @@ def _read(path: Path) -> ProbeResult | CoordinateCheck:
     """
     from initprobe.data.files import is_directory, is_file, read_json
     from initprobe.errors import InputError
-    from initprobe.results.coordinate_check import CoordinateCheck
+    from initprobe.results.coordinate_check import CoordinateCheck, is_coordinate_check
     from initprobe.results.run import ProbeResult
 
     if is_directory(path):
@@ -110,16 +107,15 @@ def _read(path: Path) -> ProbeResult | CoordinateCheck:
             raise InputError(f"holds the {STORE_FILE} of a sweep; `initprobe results` shows it", file=path)
         path = path / RESULT_FILE
     text = read_json(path)
-    kind = CoordinateCheck if _keys(text) >= _WIDTH_KEYS else ProbeResult
+    kind = CoordinateCheck if is_coordinate_check(_parsed(text)) else ProbeResult
     return kind.from_json(text, str(path))
 
 
-def _keys(text: str | bytes) -> set[str]:
-    """The keys of a JSON object; none of other text, whose fault is found later."""
+def _parsed(text: str | bytes) -> object:
+    """The value of JSON text; None for other text, whose fault is found later."""
     import json
 
     try:
-        held = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError):
-        return set()
-    return set(held) if isinstance(held, dict) else set()
+        return None
