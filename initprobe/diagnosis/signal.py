@@ -47,7 +47,10 @@ _LEARNS_NOTHING = "every unit of the branch is on a flat end, so it learns nothi
 
 
 def _is_flat(layer: LayerStats, residual: bool) -> bool:
-    """Whether no slope of a layer passes a gradient, not on purpose, though its units are not off."""
+    """Whether all units of a layer are on flat ends, so that no gradient passes.
+
+    Units that are off are another fault. A branch scale of 0 stops the gradient on purpose.
+    """
     off = layer.output.zero_fraction == 1 or layer.output.dead_fraction == 1
     off = off or (residual and layer.output.saturated_fraction != 1)
     passed, given = layer.preactivation_gradient, layer.output_gradient

@@ -30,7 +30,7 @@ import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.meanfield.correlated_pairs import hermite_grid, products_of_rows
-from initprobe.meanfield.directions import Added, Spectrum
+from initprobe.meanfield.directions import ONE_DIRECTION, Added, Spectrum
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.moments import Moments
 from initprobe.meanfield.radial import quotient
@@ -42,7 +42,6 @@ from initprobe.meanfield.signals import Signal, batch_means, centred_gram, cosin
 # second limit was chosen. It is on the mean of one over a unit's variance at the first layer, relative to one over its
 # mean.
 FEWEST_SAMPLES, _LARGEST_INVERSE = 16, 1.6
-_ONE_DIRECTION = Spectrum(np.ones(8))
 # Chosen: least factor of the variance of z, which is negative in the first order for rows that are much longer.
 _LEAST_LENGTHENING = 0.1
 
@@ -103,8 +102,8 @@ class BatchNoise:
     inverse: float
     correlations: Array
     followed: Array
-    mean: Spectrum = _ONE_DIRECTION
-    spectrum: Spectrum = _ONE_DIRECTION
+    mean: Spectrum = ONE_DIRECTION
+    spectrum: Spectrum = ONE_DIRECTION
 
     @classmethod
     def of(cls, gram: Array, batch: int, added: Added | None = None) -> BatchNoise:

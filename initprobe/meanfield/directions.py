@@ -2,8 +2,8 @@
 
 The centred kernel `(batch, batch)` has eigenvalues; their shares of the trace add up to 1. `sum share^2` is one over
 the number of directions. A batch norm divides a unit by `v = sum share_i chi^2_i`, relative to its mean. With
-`F(t) = prod_i (1 + 2 share_i t)^(-1/2)` so `E[1 / v] = integral F`, and a normalised unit has the mean share
-`m_i = share_i integral F / (1 + 2 share_i t)` of direction i: less than `share_i` where that is large.
+`F(t) = prod_i (1 + 2 share_i t)^(-1/2)`, `E[1 / v] = integral F`. A normalised unit has the mean share
+`m_i = share_i integral F / (1 + 2 share_i t)` of direction i. It is less than `share_i` where that is large.
 
 The kernel of a layer of n units is a mean over units that are independent, each with the mean kernel, whose shares
 are p. Its own moments count which units in `tr((z z')^k)` are equal: `sum share^2` is `(1 - 1/n) p_2 + 1/n`. To
@@ -124,6 +124,10 @@ class Spectrum:
         return np.asarray(following ** _ORDERS[:, None] @ counts + rest * evenly**_ORDERS)
 
 
+# All samples on one line.
+ONE_DIRECTION = Spectrum(np.ones(_MOMENTS))
+
+
 @dataclass(frozen=True)
 class Added:
     """What a finite width adds to the spectrum of the mean kernel.
@@ -148,10 +152,10 @@ class Added:
             sizes: units of the layer, and samples.
         """
         units, batch = sizes
-        # Products of the input of a skip with new outputs vary too.
-        fresh = branch * branch + 2 * branch * (1 - branch)
+        # Products of the input of a skip with new outputs vary too. A branch of 0 adds nothing, up to rounding.
+        fresh = max(branch * branch + 2 * branch * (1 - branch), float(np.finfo(float).eps))
         change = own.above(along, branch, batch) - mean.above(along, branch, batch)
-        return cls(change, units / fresh if fresh > 0 else math.inf)
+        return cls(change, units / fresh)
 
     def to(self, mean: Spectrum) -> Spectrum:
         """The spectrum at this width, given that of the mean kernel."""

@@ -25,11 +25,10 @@ from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.predict import LayerTheory
 from initprobe.meanfield.signals import Signal
 
-# Standard errors by which drawn networks must differ from theory, and standard deviations over networks that an unknown
-# spread counts for.
+# How many standard errors count as chance, and how many standard deviations over networks an unknown spread adds.
 _ERRORS, _SDS = 3.0, 2.0
-# Chosen: a spread more than so many times wider than that of drawn networks, plus so much, judges nothing. Nor does one
-# so wide that the mean of a log-normal number is seldom reached.
+# Chosen: the widest spread that theory may state: this factor of that of drawn networks, plus the second number. The
+# third is a limit on both, as the mean of a wider log-normal number is seldom reached.
 _WIDER, _WIDE, _WIDEST = 2.0, 0.5, 2.5
 # Units of all networks that are drawn together, and the least and the largest number of networks.
 _UNITS, _LEAST, _MOST = 200_000, 50, 400

@@ -129,17 +129,35 @@ def sample_groups(inputs: InputMoments, split: bool) -> tuple[Array, Array, Arra
 
 
 def _nonzero_groups(mean_squares: Array, sample_means: Array, split: bool) -> tuple[Array, Array, Array]:
+    scale = float(np.mean(mean_squares))
+    if not 0 < scale < math.inf:
+        return np.ones(1), np.full(1, scale), np.full(1, np.mean(sample_means))
+    relative, root = mean_squares / scale, math.sqrt(scale)
+    logs = np.log(np.maximum(relative, _SHORTEST))
+    count = rule_nodes(float(np.std(logs)))
     if not split:
-        shares, squares = _gauss_rule(mean_squares)
-        return shares, squares, np.full_like(squares, np.mean(sample_means))
-    logs = np.log(np.maximum(mean_squares / np.mean(mean_squares), _SHORTEST))
-    parts = _parts(np.argsort(mean_squares, kind="stable"), rule_nodes(float(np.std(logs))))
-    stretched = _stretched(mean_squares, [mean_squares[rows] for rows in parts])
-    squares = np.clip(stretched, mean_squares.min(), mean_squares.max())
-    rules = [gauss_rule(sample_means[rows], _MEANS) for rows in parts]
+        shares, nodes = gauss_rule(logs, count)
+        nodes = np.exp(nodes)
+        return shares, nodes * (scale / (shares @ nodes)), np.full_like(nodes, np.mean(sample_means))
+    parts = _parts(np.argsort(relative, kind="stable"), count)
+    squares = np.clip(_stretched(relative, [relative[rows] for rows in parts]), relative.min(), relative.max())
+    rules = [gauss_rule(sample_means[rows] / root, _MEANS) for rows in parts]
     shares = np.concatenate([len(rows) * shares for rows, (shares, _) in zip(parts, rules, strict=True)])
     repeated = np.repeat(squares, [len(nodes) for _, nodes in rules])
-    return shares / len(mean_squares), repeated, np.concatenate([nodes for _, nodes in rules])
+    return shares / len(relative), scale * repeated, root * np.concatenate([nodes for _, nodes in rules])
+
+
+def group_means(shares: Array, mean_squares: Array, sample_means: Array) -> Array:
+    """Means of groups, in proportion to their lengths, so that no square of a mean exceeds a mean square.
+
+    Args:
+        shares: of the groups, `(groups,)`.
+        mean_squares: of the groups, `(groups,)`.
+        sample_means: means of the samples, whose mean the groups keep.
+    """
+    lengths = np.sqrt(mean_squares)
+    size = float(shares @ lengths)
+    return lengths * min(max(float(np.mean(sample_means)) / size, -1.0), 1.0) if size > 0 else lengths
 
 
 def _parts(rows: Array, count: int) -> list[Array]:
@@ -149,17 +167,6 @@ def _parts(rows: Array, count: int) -> list[Array]:
 def rule_nodes(spread: float) -> int:
     """Number of nodes of the rule for samples whose log mean squares have this standard deviation."""
     return min(2 + math.ceil(min(_NODES_PER_SPREAD * spread, _MOST_NODES)), _MOST_NODES)
-
-
-def _gauss_rule(values: Array) -> tuple[Array, Array]:
-    """Shares and nodes of the Gauss rule of positive values, taken in their logarithms."""
-    scale = float(np.mean(values))
-    if not 0 < scale < math.inf:
-        return np.ones(1), np.full(1, scale)
-    logs = np.log(np.maximum(values / scale, _SHORTEST))
-    shares, nodes = gauss_rule(logs, rule_nodes(float(np.std(logs))))
-    nodes = np.exp(nodes)
-    return shares, nodes * (scale / (shares @ nodes))
 
 
 def similar_rows(variances: Array) -> tuple[Array, Array]:

@@ -1,8 +1,8 @@
 """What a finite width adds to signals and gradients under layer norm, to first order in 1/width.
 
 A layer norm fixes mean and length of z. So z lies on a sphere, in a direction that does not depend on the layer below.
-So no fluctuation is passed on, and each layer adds its own. Given h and `y = h W`, normal weights are `W_perp + h
-y'/|h|^2` with `W_perp` independent of y. The gradient u before the norm is across y. So `W u = W_perp u`:
+So no fluctuation is passed on, and each layer adds its own. Given h and `y = h W`, normal weights are
+`W_perp + h y'/|h|^2` with `W_perp` independent of y. The gradient u before the norm is across y. So `W u = W_perp u`:
 
 `E|g_{l-1}|^2 = (n - 1) / (n - 3) |P (phi' g_l)|^2 n / |h_{l-1}|^2`, P projecting out 1 and z.
 

@@ -78,8 +78,8 @@ _SQUARES = [_NAMES.index("square"), _NAMES.index("slope_square")]
 def moments(activation: Activation, q: npt.ArrayLike, mean: npt.ArrayLike = 0.0) -> Moments:
     """Moments under `N(mean, q)` by quadrature: 1e-12 relative for q from 1e-6 to 1e6.
 
-    NaN where phi grows so fast that the quadrature, which ends at 12 SDs, cuts off a part. For `exp` this begins at q =
-    7.
+    NaN where phi grows so fast that the quadrature, which ends at 12 SDs, cuts off a part. An exponential phi is NaN
+    from q = 7 on.
 
     Args:
         activation: any record; only its values, slopes, kinks and period are used.
@@ -214,7 +214,10 @@ def _row_moments(curve: Curve, rule: Rule, scale: Array) -> Array:
 
 
 def _is_cut_off(rule: Rule, integrand: Array, integral: Array) -> Array:
-    """Whether an integrand near 0 is still large where the quadrature ends, for each Gaussian, `(gaussians,)`."""
+    """Whether an integrand is still large where the quadrature ends, for each Gaussian, `(gaussians,)`.
+
+    False far from 0. There a ReLU is on only at the end of the quadrature, and its moments are near 0.
+    """
     first, last = rule.starts, np.append(rule.starts[1:], len(rule.z)) - 1
     middle, reach = (rule.x[first] + rule.x[last]) / 2, (rule.x[last] - rule.x[first]) / 2
     ends = np.maximum(integrand[first], integrand[last])

@@ -92,10 +92,7 @@ def gradients(
             by_row, kept, kept_in_weights = finite_batch_factors(here.grid, here.noise, batch, missing, has_mean=last)
             weight, inner = here.weighted * inner * by_row * kept_in_weights, inner * by_row * kept
         by_layer.append(LayerGradients(gradient.square, delta, weight))
-        if here.noise is not None:
-            missing = missing_below(
-                here.grid, here.noise, missing if wiring.skip is None else NOTHING, layer.n_in, batch
-            )
+        missing = missing_after(layer, wiring, here, missing, batch)
         gradient, above = step.below(inner, missing), step
         mean = share * gradient.square
         if wiring.opens and branch is not None:

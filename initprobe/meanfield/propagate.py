@@ -117,7 +117,7 @@ def group_moments(activation: Activation, variance: Array, mean: Array) -> Momen
 
 @dataclass(frozen=True)
 class _Products:
-    """Expectations of products of y over pairs of samples. A layer's output over the SD of the next z is y.
+    """Expectations of products of y over pairs of samples. Here y is a layer's output over the SD of the next z.
 
     Attributes:
         of_outputs: `E[y_a y_b]` as a function of the correlation of z.

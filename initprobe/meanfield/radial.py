@@ -45,7 +45,7 @@ class Gradient(NamedTuple):
 
 @dataclass(frozen=True)
 class Averages:
-    """Averages over units at one layer, for each group of samples. The part of z that the weights give is y.
+    """Averages over units at one layer, for each group of samples. Here y is the part of z from the weights.
 
     Attributes:
         mean: `E[phi]`, `(groups,)`.

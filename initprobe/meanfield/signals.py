@@ -13,8 +13,8 @@ from functools import cached_property
 import numpy as np
 
 from initprobe.arrays import Array
-from initprobe.meanfield.directions import Added, Spectrum
-from initprobe.meanfield.input_moments import InputMoments, sample_groups
+from initprobe.meanfield.directions import ONE_DIRECTION, Added, Spectrum
+from initprobe.meanfield.input_moments import InputMoments, group_means, sample_groups
 
 # Rows that stand for a batch whose pairs were not measured. It is odd, so that each row has equally many pairs of both
 # kinds.
@@ -52,9 +52,12 @@ class Signal:
             by_row: keep rows, as batch norm needs.
         """
         if not by_row:
-            return cls(*sample_groups(inputs, split=False), inputs.cosine, inputs.cosine_variance)
+            shares, squares, _ = sample_groups(inputs, split=False)
+            means = group_means(shares, squares, inputs.means)
+            return cls(shares, squares, means, inputs.cosine, inputs.cosine_variance)
         gram = stand_in_gram(inputs) if inputs.gram is None else inputs.gram
-        return cls.of_rows(gram, np.full(len(gram), float(np.mean(inputs.means))))
+        shares = np.full(len(gram), 1 / len(gram))
+        return cls.of_rows(gram, group_means(shares, gram.diagonal(), inputs.means))
 
     @classmethod
     def of_rows(cls, gram: Array, means: Array, added: Added | None = None) -> Signal:
@@ -87,7 +90,7 @@ class Signal:
         centred = centred_gram(self.rows, batch)
         size = float(centred.diagonal().mean())
         _, overall = batch_means(np.vecdot(centred, centred), centred.diagonal() ** 2, batch)
-        mean = Spectrum.of(centred, overall / size**2) if 0 < size < math.inf else Spectrum(np.ones(8))
+        mean = Spectrum.of(centred, overall / size**2) if 0 < size < math.inf else ONE_DIRECTION
         return mean, mean if self.added is None else self.added.to(mean)
 
     @cached_property
