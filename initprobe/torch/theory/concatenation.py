@@ -124,9 +124,8 @@ def _aligned(parts: list[Moments], axis: int) -> list[Array]:
 
 def _short(pairs: Array, size: int, axis: int, is_stack: bool) -> Array:
     """The pairs of a piece with so many places along the axis; a piece of a stack is without that axis."""
-    if is_stack:
-        return pairs.take(0, axis)
-    return pairs.take([0], axis) if size == 1 else pairs
+    short: Array = pairs.take(0, axis) if is_stack else pairs.take([0], axis) if size == 1 else pairs
+    return short
 
 
 def _cat_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
