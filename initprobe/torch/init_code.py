@@ -119,10 +119,10 @@ def _range(family: Sequence[str]) -> tuple[str, str] | None:
 
 
 def run(text: str, model: object) -> None:
-    """Run the function of such a text on a model. The text is ours; of the user there are names of modules in it.
+    """Run the function of such a text on a model.
 
     Args:
-        text: a function, made by this module. Of the user there are names of modules in it.
+        text: made by this module; only the names of modules in it are the user's.
         model: is changed.
     """
     namespace: dict[str, object] = {}

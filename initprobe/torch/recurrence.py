@@ -27,11 +27,10 @@ def gate_facts(name: str, args: tuple[Any, ...], made: Any) -> dict[str, float]:
     Returns:
         The mean of each gate of the first layer. An LSTM has `input`, `forget` and `output`, a GRU `reset` and
         `update`. `keep`: of the gate that keeps the memory: of an LSTM the forget gate, of a GRU the update gate.
-        `steps`: steps of the input. Facts of every layer and direction have torch's suffix of its parameters:
-            `forget_l1`. `saturated_l1` is the share of its gates and candidates that is saturated on both sides: twice
-            the smaller
-        side. Of deep ones `back_l1`: squared norm of the gradient at the output of each layer. Of a plain recurrence
-        with tanh only `saturated_l0`, of its outputs.
+        `steps`: steps of the input. Facts of every layer and direction have torch's suffix of its parameters, as in
+        `forget_l1`. `saturated_l1` is the share of its gates and candidates that is saturated on both sides: twice the
+        smaller side. Of deep ones `back_l1`: squared norm of the gradient at the output of each layer. Of a plain
+        recurrence with tanh only `saturated_l0`, of its outputs.
     """
     kind = name.removesuffix("_cell")
     if kind == "rnn_tanh":

@@ -62,7 +62,7 @@ def reordered(moments: Moments, order: Sequence[int]) -> Moments:
 
     Args:
         moments: of the tensor before.
-        order: axis of that at each place.
+        order: for each axis of the result, the axis before.
     """
     shape = tuple(moments.shape[axis] for axis in order)
     levels = {order.index(axis): level for axis, level in moments.levels.items()}

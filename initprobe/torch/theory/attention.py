@@ -1,4 +1,4 @@
-"""Rules for softmax and for fused attention."""
+"""The rule for fused attention, and the moments of attention weights."""
 
 from __future__ import annotations
 

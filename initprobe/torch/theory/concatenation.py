@@ -122,32 +122,35 @@ def _aligned(parts: list[Moments], axis: int) -> list[Array]:
     return matched(held)[1]
 
 
+def _short(pairs: Array, size: int, axis: int, is_stack: bool) -> Array:
+    """The pairs of a piece with so many places along the axis; a piece of a stack is without that axis."""
+    short: Array = pairs.take(0, axis) if is_stack else pairs.take([0], axis) if size == 1 else pairs
+    return short
+
+
 def _cat_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     axis = axis_of(node.argument("dim", 1, node.kwargs.get("axis", 0)), len(node.shape))
-    pieces, place = list(_pieces(node, of)), 0
-    if axis in axes_by_place(gradient) and node.name != "stack":
+    pieces, place, is_stack = list(_pieces(node, of)), 0, node.name == "stack"
+    if axis in axes_by_place(gradient):
         held = matrices(gradient.pairs, node.shape[axis], axis)
         for part, moments in pieces:
-            after = place + moments.shape[axis]
+            after = place + (1 if is_stack else moments.shape[axis])
             if part is not None:
                 pairs = from_matrices(held[..., place:after, place:after], axis)
-                pairs = pairs.take([0], axis) if moments.shape[axis] == 1 else pairs
-                yield part, Moments(part.shape, 0.0, pairs, gradient.noise)
+                yield part, Moments(part.shape, 0.0, _short(pairs, after - place, axis, is_stack), gradient.noise)
             place = after
         return
-    place = 0
     for part, moments in pieces:
-        size = 1 if node.name == "stack" else moments.shape[axis]
+        size = 1 if is_stack else moments.shape[axis]
         level, place = gradient.levels.get(axis, np.ones(node.shape[axis]))[place : place + size], place + size
         if part is None:
             continue
         share = float(level.mean())
-        own = {other: each for other, each in gradient.levels.items() if other != axis} if node.name != "stack" else {}
+        own = {other: each for other, each in gradient.levels.items() if other != axis} if not is_stack else {}
         if np.ptp(level) > 0:
             own[axis] = level / share
-        pairs = np.asarray(gradient.pairs * share)
-        short: Array = pairs.take(0, axis) if node.name == "stack" else pairs.take([0], axis) if size == 1 else pairs
-        made = replace(gradient, shape=part.shape, pairs=short, levels=own, along=None)
+        pairs = _short(np.asarray(gradient.pairs * share), size, axis, is_stack)
+        made = replace(gradient, shape=part.shape, pairs=pairs, levels=own, along=None)
         yield part, replace(made, noise=gradient.noise + max(gaussian_noise(made) - gaussian_noise(gradient), 0.0))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -172,7 +172,7 @@ class Backward:
         if entries is None:
             return None
         known = self._total.get(node.number)
-        return independent(node.shape, *entries) if known is None else known.fitted(*entries)
+        return _uncorrelated(node.shape, *entries) if known is None else known.fitted(*entries)
 
     def _follow(self, node: Node) -> None:
         if node.number in self._reasons:
@@ -277,6 +277,15 @@ class Backward:
         except NoRule:
             return False
         return bent is not None and bent.base == base.number
+
+
+def _uncorrelated(shape: Sequence[int], mean: float, square: float) -> Moments:
+    """Measured entries without known correlations. Their variance is as measured."""
+    count = math.prod(shape)
+    pairs = independent(shape, mean, square).pairs
+    pairs[...] = (count * mean**2 - square) / max(count - 1, 1)
+    pairs.flat[0] = square
+    return Moments(tuple(shape), mean, pairs)
 
 
 def _with(total: Moments | None, gradient: Moments) -> Moments:

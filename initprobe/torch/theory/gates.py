@@ -1,4 +1,4 @@
-"""Rules for operations that take a tensor apart and put it together: gated halves, scaled rows, dropped channels."""
+"""Rules for gated halves, softmax, normalized rows, dropout, and operations that move, repeat or choose places."""
 
 from __future__ import annotations
 
@@ -92,30 +92,30 @@ def _normalize_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     yield first(node), denormalised(normal, variance, axes, gradient.scaled(1 / count), False)
 
 
-def _dropout_share(node: Node) -> float:
-    rate = node.argument("p", 1, 0.5)
-    return 1 - float(rate) if node.argument("training", 2, True) and rate < 1 else 1.0
+def _kept_share(node: Node) -> float:
+    """The probability that dropout keeps an entry or a channel."""
+    rate = float(node.argument("p", 1, 0.5)) if node.argument("training", 2, True) else 0.0
+    if rate >= 1:
+        raise NoRule(f"{node.name} that drops all")
+    return 1 - rate
 
 
 def _dropout(node: Node, of: Lookup) -> Moments:
-    share = _dropout_share(node)
+    share = _kept_share(node)
     given = of(first(node))
     return given if share == 1 else kept_at_random(given, share)
 
 
 def _dropout_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
-    share = _dropout_share(node)
+    share = _kept_share(node)
     yield first(node), gradient if share == 1 else kept_at_random(gradient, share)
 
 
 def _dropped(given: Moments, node: Node) -> Moments:
     """After whole channels were kept at random, and scaled so that the mean stays."""
-    rate = float(node.argument("p", 1, 0.5)) if node.argument("training", 2, True) else 0.0
-    if rate >= 1:
-        raise NoRule(f"{node.name} that drops all")
     given = without_places(given)
     pairs = given.pairs.copy()
-    pairs[0, 0] /= 1 - rate
+    pairs[0, 0] /= _kept_share(node)
     return replace(given, pairs=pairs, bent=None, along=None)
 
 

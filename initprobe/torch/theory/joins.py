@@ -1,4 +1,4 @@
-"""Rules for sums and products of signals with signals, constants and numbers, and for tensors put together."""
+"""Rules for sums and products of signals with signals, constants and numbers."""
 
 from __future__ import annotations
 

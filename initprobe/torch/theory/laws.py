@@ -51,7 +51,7 @@ def with_law_of_pieces(made: Moments, pieces: Sequence[tuple[float, Moments]]) -
 
 
 def of_normal(values: Array) -> Callable[[Array], Array]:
-    """The function that makes these values, which are equally likely, of normal numbers; exact up to the outermost.
+    """The function that turns normal numbers into these equally likely values; constant beyond the outermost.
 
     Args:
         values: sorted.

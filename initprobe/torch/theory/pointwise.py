@@ -1,4 +1,4 @@
-"""Rules for elementwise functions: activations and dropout."""
+"""Rules for elementwise functions, such as activations."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ class Window:
         made: places of the output.
         taps: of the kernel.
         stride: places of the input from one output to the next.
-        padding: places added at the start; None for as many as keep the size.
+        padding: places added at the start.
         dilation: places from one tap to the next.
     """
 
@@ -51,16 +51,15 @@ class Window:
         given = inside if levels is None else inside * levels[:, None]
         return np.bincount(places.ravel(), np.asarray(given, float).ravel(), self.size)
 
-    @property
+    @cached_property
     def inside(self) -> float:
         """Mean share of the taps of an output that are not beyond the border."""
-        return _inside(self)
+        return float(np.mean(self._taken[1]))
 
     @cached_property
     def shared(self) -> Array:
         """Share of the taps that are inside at two outputs, over the share at one, by the distance of the outputs."""
-        places = np.arange(self.made)[:, None] * self.stride - self.padding + np.arange(self.taps) * self.dilation
-        inside = ((places >= 0) & (places < self.size)).astype(float)
+        inside = self._taken[1].astype(float)
         both = [np.mean(inside[: self.made - apart] * inside[apart:]) for apart in range(self.made)]
         return np.asarray(np.array(both) / max(both[0], 1e-300))
 
@@ -107,13 +106,6 @@ class Window:
         shape = [1] * pairs.ndim
         shape[axis] = -1
         return np.asarray(taken * (places % self.stride == 0).reshape(shape))
-
-
-@lru_cache(maxsize=1024)
-def _inside(window: Window) -> float:
-    starts = np.arange(window.made)[:, None] * window.stride - window.padding
-    places = starts + np.arange(window.taps) * window.dilation
-    return float(np.mean((places >= 0) & (places < window.size)))
 
 
 def per_axis(value: Any, count: int) -> tuple[int, ...]:

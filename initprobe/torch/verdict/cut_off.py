@@ -62,7 +62,7 @@ def _cut_off(case: Case, layers: Sequence[Layer], what: str) -> Observation:
         f"{what}{others}",
         MEANING,
         layers[-1].label,
-        no_fix="what cuts it off is in the model's code or in the loss",
+        no_fix="the cause is in the model's code, in the loss or in the input",
     )
 
 

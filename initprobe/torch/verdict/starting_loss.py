@@ -58,7 +58,7 @@ def _double(case: Case, loss: Operation, softmax: Operation) -> Observation:
 
 
 def _floor(classes: float) -> float:
-    """The smallest loss where probabilities are taken for logits. It has 1 for the right class and 0 for the rest."""
+    """The smallest loss where probabilities are taken for logits: with 1 for the right class and 0 for the rest."""
     return math.log(math.e + classes - 1) - 1
 
 

@@ -100,3 +100,19 @@ def test_a_note_names_weights_that_fit_their_input():
     torch.manual_seed(0)
     healthy = probe(*chain(nn.Tanh), try_fixes=False, threads=1)
     assert "dependent-weights" not in [finding.rule for finding in healthy.diagnosis]
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (2, 1), (2, 4)])
+def test_the_drawn_gradient_of_a_few_outputs_is_its_own_prediction(shape):
+    """Their chance mean is known exactly, so nothing is lost of their variance."""
+    torch.manual_seed(0)
+    samples, units = shape
+    layer = layers_of(nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, units)), torch.randn(samples, 8))[-1]
+    for column in (layer.model_theory.local, layer.model_theory.end_to_end):
+        assert column.output_gradient.variance == pytest.approx(layer.output_gradient.variance, rel=1e-9)
+
+
+def test_dropout_of_everything_has_no_prediction():
+    model = nn.Sequential(nn.Linear(8, 8), nn.Dropout(1.0), nn.Linear(8, 8))
+    gradient = layers_of(model, torch.randn(4, 8))[0].model_theory.end_to_end.output_gradient
+    assert gradient.reason == "dropout that drops all"

@@ -91,7 +91,19 @@ class Branches(nn.Module):
         return self.out(self.norm(torch.cat([4 * self.first(x), self.second(x)], 1)).relu())
 
 
+class Stacked(nn.Module):
+    """Two branches of unequal scale as rows of one sequence, and a norm that makes the rows alike."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.out = (nn.Linear(WIDTH, WIDTH) for _ in range(3))
+
+    def forward(self, x):
+        return self.out(F.layer_norm(torch.stack([10 * self.first(x), self.second(x)], 1), (WIDTH,)))
+
+
 CASES["branches of unequal scale"] = lambda: (Branches(), torch.randn(8, 64, 8, 8))
+CASES["stacked rows of unequal scale"] = lambda: (Stacked(), torch.randn(64, WIDTH))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -104,4 +116,4 @@ def test_an_operation_has_a_prediction_within_its_spread(name):
                 predicted = getattr(column, tensor)
                 if predicted.reason != "no gradient":
                     assert predicted.reason is None, (layer.name, tensor)
-                    assert abs(predicted.z) < 5, (layer.name, tensor, predicted)
+                    assert abs(predicted.z) < 5 and predicted.log_sd < 0.1, (layer.name, tensor, predicted)
