@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from initprobe.activations.skips import wirings
 from initprobe.arrays import Array
 from initprobe.arrays import mean as average
 from initprobe.config.probe_config import ProbeConfig
@@ -41,6 +42,8 @@ def no_theory(
     """
     if fault := _weights_fault(config, sizes):
         return fault
+    if any(wiring.by_sample and size == 1 for wiring, size in zip(wirings(config, sizes), sizes[1:], strict=True)):
+        return "no mean-field prediction: layer norm over one unit makes z 0 for every input"
     if config.norm == "batch" and inputs is not None and batch is not None and (fault := _batch_fault(inputs, batch)):
         return f"no mean-field prediction: {fault}"
     return None

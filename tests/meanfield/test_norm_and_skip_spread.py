@@ -149,6 +149,14 @@ def test_batch_norm_at_finite_width_and_what_is_left_out(act, init):
     assert math.exp(0.5 * (depth - 1) / width) < first.theory.gradient_uncertainty < 1.15
 
 
+def test_a_layer_norm_over_one_unit_is_refused_with_the_reason():
+    """It was predicted to have the variance of a wide layer, and is exactly 0."""
+    result = measured(ProbeConfig(init="he", act="relu", widths=(20, 1), batch=30, draws=1, norm="layer"))
+    assert result.layers[-1].output.variance == 0
+    assert result.layers[-1].theory is None
+    assert result.theory_note == "no mean-field prediction: layer norm over one unit makes z 0 for every input"
+
+
 def test_a_wide_mean_over_samples_is_log_normal():
     """Checked with 20,000 draws: to 7% of the SD up to a variance of 1.5. Up to 5 it is 40%, beside 5 errors."""
     rng = np.random.default_rng(0)
