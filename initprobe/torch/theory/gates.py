@@ -45,8 +45,10 @@ def _glu_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     gradient = without_places(gradient)
     to_half = gradient.pairs * curved(bent).pairs
     to_gate = uncurved(bent, Moments(node.shape, 0.0, gradient.pairs * half.pairs)).pairs
-    source = first(node)
-    yield source, Moments(source.shape, 0.0, (to_half + to_gate) / 2, gradient.noise + half.noise)
+    source, axis = first(node), axis_of(node.argument("dim", 1, -1), len(node.shape))
+    squares = np.array([to_half.flat[0], to_gate.flat[0]])
+    levels = {axis: np.repeat(squares / squares.mean(), node.shape[axis])} if np.ptp(squares) > 0 else ALIKE
+    yield source, Moments(source.shape, 0.0, (to_half + to_gate) / 2, gradient.noise + half.noise, levels=levels)
 
 
 def _softmax_axis(node: Node, ndim: int) -> list[int]:

@@ -102,6 +102,18 @@ class Stacked(nn.Module):
         return self.out(F.layer_norm(torch.stack([10 * self.first(x), self.second(x)], 1), (WIDTH,)))
 
 
+class Gated(nn.Module):
+    """One layer, times the sigmoid of another: the gate has the smaller gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.out = (nn.Linear(WIDTH, WIDTH) for _ in range(3))
+
+    def forward(self, x):
+        return self.out(F.glu(torch.cat([self.first(x), self.second(x)], -1)))
+
+
+CASES["GLU of two layers"] = lambda: (Gated(), torch.randn(64, WIDTH))
 CASES["branches of unequal scale"] = lambda: (Branches(), torch.randn(8, 64, 8, 8))
 CASES["stacked rows of unequal scale"] = lambda: (Stacked(), torch.randn(64, WIDTH))
 
