@@ -180,13 +180,20 @@ def _is_division(node: Node) -> bool:
     return "div" in node.name
 
 
-def _product(node: Node, of: Lookup) -> Moments:
+def _operands(node: Node) -> tuple[Any, Any]:
+    """The two sides of a product, or of a quotient that is followed: a signal is divided by a constant or its norm."""
     left, right = _sides(node)
+    is_norm = node.kind == "norm" and isinstance(left, Node)
+    if _is_division(node) and isinstance(right, Node) and not is_norm:
+        raise NoRule("a division by a signal")
+    return left, right
+
+
+def _product(node: Node, of: Lookup) -> Moments:
+    left, right = _operands(node)
     if isinstance(left, Node) and isinstance(right, Node):
         return _product_of_two(node, left, right, of)
     source, other = (left, right) if isinstance(left, Node) else (right, left)
-    if _is_division(node) and source is right:
-        raise NoRule("a division by a signal")
     given, held = of(source), _factor(node, other)
     made = _times(given, held)
     if held.square == held.mean**2:
@@ -208,8 +215,6 @@ def _times(left: Moments, right: Moments) -> Moments:
 def _product_of_two(node: Node, left: Node, right: Node, of: Lookup) -> Moments:
     if node.kind == "norm":
         return by_hand(node, left, right, of)
-    if _is_division(node):
-        raise NoRule("a division by a signal")
     left_entry, right_entry = of(left), of(right)
     here, there = bent_of(left, left_entry), bent_of(right, right_entry)
     if here.base != there.base or here.base < 0:
@@ -226,7 +231,7 @@ def _product_of_two(node: Node, left: Node, right: Node, of: Lookup) -> Moments:
 
 
 def _product_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
-    left, right = _sides(node)
+    left, right = _operands(node)
     if isinstance(left, Node) and isinstance(right, Node):
         if node.kind == "norm":
             yield from by_hand_back(node, left, right, of, gradient)

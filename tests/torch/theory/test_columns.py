@@ -116,3 +116,20 @@ def test_dropout_of_everything_has_no_prediction():
     model = nn.Sequential(nn.Linear(8, 8), nn.Dropout(1.0), nn.Linear(8, 8))
     gradient = layers_of(model, torch.randn(4, 8))[0].model_theory.end_to_end.output_gradient
     assert gradient.reason == "dropout that drops all"
+
+
+class Quotient(nn.Module):
+    """The output of one layer over that of another."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.out = (nn.Linear(16, 16) for _ in range(3))
+
+    def forward(self, x):
+        return self.out(self.first(x) / (1 + self.second(x).abs()))
+
+
+def test_a_division_by_a_signal_has_no_prediction_back():
+    theory = layers_of(Quotient(), torch.randn(8, 16))[0].model_theory
+    for column in COLUMNS:
+        assert getattr(theory, column).output_gradient.reason == "a division by a signal"
