@@ -155,7 +155,7 @@ class _Study:
         config = first.config.model_dump(mode="json") | {"mup": bool(self._mup)}
         layers = len(first.fans)
         return Subject(
-            title=f"{described}, {layers} layers and a read-out{', muP' if self._mup else ''}",
+            title=f"{described}, {counted(layers, 'layer')} and a read-out{', muP' if self._mup else ''}",
             setting=(
                 f"input {first.batch} x {first.sizes[0]}, {plan.named_optimizer} with learning rate {plan.rate:g}, "
                 f"{counted(plan.steps, 'step')} on one batch, {counted(plan.seeds, 'seed')}"
