@@ -109,9 +109,9 @@ def command(options: RunOptions) -> None:
     exports, gate_options, verdict = options.exports, options.gate, options.verdict
     check_junit(gate_options.junit, verdict.fail_on)
     formats = options.figures.wanted()
-    # A probe uses one thread of OpenBLAS. Its other threads spin for 0.1 s once NumPy is imported, on the core that loads
-    # matplotlib. Without them the first command of the README takes 0.93 times as long, in wall and in processor time. A
-    # run of width 50 takes 0.77 times the processor time. These are medians of 16 interleaved runs on two idle cores.
+    # A probe uses one thread of OpenBLAS. Its other threads spin for 0.1 s once NumPy is imported, on the core that
+    # loads matplotlib. Without them the first command of the README takes 0.93 times the wall and processor time. A run
+    # of width 50 takes 0.77 times the processor time. These are medians of 16 interleaved runs on two idle cores.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Started early, to load matplotlib meanwhile. Without this process the first command of the README takes 1.28 times
     # as long on two idle cores. This is wall time, the fastest of 12 runs each. On two busy cores it takes 0.95 times
