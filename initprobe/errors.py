@@ -13,7 +13,7 @@
     ├── RunsFailed            some runs of a sweep failed; exit code 3, which beats 1
     └── Interrupted           the user stopped a sweep; exit code 130
 
-An error has two parts: the text, which says what is wrong and what to do, and the place, which says where.
+An error has two parts. The text says what is wrong and what to do; the place says where.
 The place is given as attributes, never as a prefix of the text:
 
     raise ConfigError(f"{layers} layers cannot be cut into blocks of {block}; drop block", field="block")

@@ -252,7 +252,7 @@ def saving(
 ) -> Iterator[list[Path]]:
     """Draw the figures while a block runs; at its end write them, and result.json, to a directory.
 
-    They are written also where the block fails, as where the reader of a pipe has gone, but not after Ctrl-C.
+    They are also written where the block fails, as when the reader of a pipe has gone. They are not after Ctrl-C.
 
     Args:
         result: what was measured.

@@ -39,10 +39,9 @@ from initprobe.meanfield.signals import Signal, batch_means, centred_gram, cosin
 
 # Simulated over ten layers of 100 units, on noise, digits and image-like inputs, ReLU and tanh. With 16 samples the
 # gradient at layer 1 is 8% to 14% below its prediction. With 12 samples it is up to 18% below, with 10 up to 21%. The
-# second limit was chosen. It is on the mean of one over a unit's variance at the first layer, relative to one over its
-# mean.
+# second limit was chosen. It is on the mean of 1/v of a unit's variance v at the first layer, over 1 / (mean v).
 FEWEST_SAMPLES, _LARGEST_INVERSE = 16, 1.6
-# Chosen: least factor of the variance of z, which is negative in the first order for rows that are much longer.
+# Chosen: least factor of the variance of z. For rows that are much longer, its first order is negative.
 _LEAST_LENGTHENING = 0.1
 
 
@@ -225,7 +224,7 @@ def added_by(
     variance = float((square - mean * mean).mean())
     if not 0 < variance < math.inf:
         return None
-    # Where correlations have the variance v, a cube of one is 3 v times it, plus what is across: Isserlis' theorem.
+    # Where correlations have the variance v, the cube of one is 3 v times it plus the rest: Isserlis' theorem.
     cubic = grid.spread(grid.value @ hermite_grid().analysis[3])
     varying = max(below[1].second - 1 / sizes[1], 0.0)
     along = min(float((product * product + 3 * varying * cubic * cubic).mean()) / variance, 1.0)

@@ -5,10 +5,10 @@ the number of directions. A batch norm divides a unit by `v = sum share_i chi^2_
 `F(t) = prod_i (1 + 2 share_i t)^(-1/2)`, `E[1 / v] = integral F`. A normalised unit has the mean share
 `m_i = share_i integral F / (1 + 2 share_i t)` of direction i. It is less than `share_i` where that is large.
 
-The kernel of a layer of n units is a mean over units that are independent, each with the mean kernel, whose shares
-are p. Its own moments count which units in `tr((z z')^k)` are equal: `sum share^2` is `(1 - 1/n) p_2 + 1/n`. To
-leading order in 1/n they are moments of a law whose free cumulants are the `p_k / n` (Nica & Speicher 2006, lecture
-12). A linear network gives products of normal matrices.
+The kernel of a layer of n units is a mean over independent units. Each unit has the mean kernel, whose shares are p.
+The moments of the layer count which units in `tr((z z')^k)` are equal: `sum share^2` is `(1 - 1/n) p_2 + 1/n`. To
+leading order in 1/n, they belong to a law with free cumulants `p_k / n` (Nica & Speicher 2006, lecture 12). A linear
+network gives products of normal matrices.
 
 Eight moments are followed. A spectrum is represented by four eigenvalues with multiplicities that have these moments.
 For products of normal matrices that is exact to 1%, where two eigenvalues are wrong by 20%.
@@ -27,7 +27,7 @@ from initprobe.arrays import Array
 _MOMENTS = 8
 _ORDERS = np.arange(1, _MOMENTS + 1)
 _LOG_RANGE, _LOG_NODES, _CONVERGED = (-16.0, 14.0), 121, -9.0
-# Relative to the mean share: the least share of a direction, and of a determinant of moments that counts as positive.
+# Relative to the mean share: the least share of a direction, and the least determinant that counts as positive.
 _LEAST, _SINGULAR = 1e-6, 1e-10
 _NEWTON = 12
 

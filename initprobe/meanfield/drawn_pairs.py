@@ -1,4 +1,4 @@
-"""Networks of finite width, drawn by their exact law for two inputs at once, where the first order in 1/width may fail.
+"""Networks of finite width, drawn by the exact law of two inputs, where the first order in 1/width may fail.
 
 Under weights of mean mu, z of every unit moves with the sum of h below. That sum varies over networks and may decide
 where the signal goes. A constant bias may leave so few units active that lengths vary by a factor. But given h of two

@@ -178,7 +178,7 @@ class _Units:
     Attributes:
         units: of each layer, `(layers, 1)`.
         fixed: share of the noise along `He_2(y)` that orthogonal weights remove, `(layers, 1)`.
-        excess: times a quarter of the mean with He_4(y), it is what weights that are not normal add to a mean.
+        excess: what weights that are not normal add to a mean, over a quarter of the mean with He_4(y).
     """
 
     units: Array

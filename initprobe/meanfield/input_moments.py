@@ -17,8 +17,8 @@ from initprobe.arrays import Array
 _NODES_PER_SPREAD, _MOST_NODES = 10, 12
 _SHORTEST = 1e-5
 _INDEPENDENT = 1e-6
-# Under weights with a mean, the samples' means matter too: groups of similar mean square, each with so many nodes of
-# the Gauss rule of its means. An even number, as a mean of 0 may be unstable.
+# Under weights with a mean, the samples' means matter too. Each group of similar mean square has so many nodes of the
+# Gauss rule of its means. An even number, as a mean of 0 may be unstable.
 _MEANS = 8
 # Rows whose pairs are measured one by one: 32,640 pairs.
 PAIRED_ROWS = 256

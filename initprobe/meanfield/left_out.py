@@ -22,16 +22,16 @@ from initprobe.meanfield.row_lengths import LengthEffects
 # Measured, not derived: bounds on what is left out of the log variance of dL/dh, by norm axis and skip. They
 # are per layer above, in units of 1/width.
 _LEFT_OUT = {(None, True): 0.5, (1, True): 0.3, (0, False): 0.5, (0, True): 1.0}
-# Measured too, under batch norm: per layer, the second order in `sum share^2`, of which one factor is what a finite
-# width adds; and shares of the effects of unequal rows, on gradients and on outputs. The networks had 7 activations, 8
-# to 20 layers of 75 to 1,000 units and 24 to 400 samples of noise and digits.
+# Measured too, under batch norm. The first is of the second order in `sum share^2`, per layer. One of its two factors
+# is what a finite width adds. The others are shares of the effects of unequal rows, on gradients and on outputs. The
+# networks had 7 activations and 8 to 20 layers of 75 to 1,000 units. Inputs were 24 to 400 samples, noise or digits.
 _SECOND_ORDER, _OF_LENGTHS, _OF_LENGTHS_FORWARD = 3.0, 0.6, 0.5
 # And for dL/dW: the share of what norms above remove that may be wrong.
 _OF_STEPS = 0.35
 
 
 class BatchRows(NamedTuple):
-    """What is known of the rows of a batch: what their lengths do at every layer, and how many there are."""
+    """What is known of the rows of a batch: the effects of their lengths at every layer, and their number."""
 
     lengths: Sequence[LengthEffects]
     batch: int
@@ -44,7 +44,7 @@ def with_left_out(
     passes: Sequence[LayerPass],
     rows: BatchRows,
 ) -> list[LayerSpread]:
-    """The spreads of every layer with what the lengths of rows add to them, and the bounds on what is left out.
+    """The spreads of every layer, with what the lengths of rows add and the bounds on what is left out.
 
     Args:
         spreads: to first order in 1/width.

@@ -2,8 +2,8 @@
 
 A batch norm divides all rows by one number. So a row that is longer than the others stays longer. ReLU, GELU and SiLU
 even lengthen it: little of a long row is lost by centring. Each layer adds chance, as a length is a mean over n units.
-So the lengths of a deep network are far from those of the mean kernel, and differ from network to network. No series
-in 1/width holds. Rows are followed in a few networks, with one number per row and layer:
+So the lengths of a deep network are far from those of the mean kernel, and differ between networks. No series in
+1/width holds. Rows are followed in a few networks, with one number per row and layer:
 
 `T_a = E[(phi(z_a) - m)^2] + chance`, with `z_a ~ N(0, q_a)`, `q_a` proportional to T_a below and m the mean of phi over
 all rows. Chance has the variance of `(phi - m)^2` over n. Rows count as independent, which batch norm makes them.
@@ -37,7 +37,7 @@ _SEED = 0
 
 
 class LengthEffects(NamedTuple):
-    """What the lengths of rows do to the variances at one layer: factors of the predictions, and SDs of their logs.
+    """Effects of the lengths of rows at one layer: factors of the predicted variances, and SDs of their logs.
 
     Attributes:
         variance: what they add to `BatchNoise.variance`.
@@ -213,7 +213,7 @@ class _Simulation:
         return simulated
 
     def _normalised(self, mean: Array, lengths: Array, modes: Array, noise: BatchNoise | None) -> Array:
-        """Variance of z of each row behind a batch norm; a long row is a part of what it is divided by.
+        """Variance of z of each row behind a batch norm. A long row adds to what it is divided by.
 
         Some rows are long because they lie along large directions, by which all units are divided more. In rows of
         normal numbers these are `2 (sum share^2 - 1/batch)` of the variance of lengths, and grow by
@@ -249,8 +249,8 @@ class _Simulation:
     def _noise(self, units: _Units, z: Array, middle: Array, modes: Array) -> Array:
         """Relative variance over units of the mean over rows of `(phi - middle)^2`, `(networks,)`.
 
-        The means over rows of z and z^2 are fixed, so only the part of the function across both counts, where rows
-        are alike. Rows of unlike variance have unlike parts along them, and are long in the same units.
+        The means over rows of z and z^2 are fixed. Where rows are alike, only the part of the function across
+        both counts. Rows of unlike variance have unlike parts along them, and are long in the same units.
 
         Args:
             units: averages over units.
@@ -272,7 +272,7 @@ class _Simulation:
     def _chance(self, variance: Array, common: Array, rng: np.random.Generator) -> Array:
         """Log-normal factors of mean 1 and the given variances, and 1 for the first network.
 
-        Lengths of z of two rows have the squared cosine in common: `common` of the one times that of the other.
+        Lengths of z of two rows have the squared cosine in common: the product of their values of `common`.
         """
         logs, share = np.log1p(variance), np.minimum(common, 1.0)
         own, of_network = rng.standard_normal(variance.shape), rng.standard_normal((len(variance), 1))

@@ -83,7 +83,7 @@ def spread_with_means(
 
 
 def _first_unstable(single: Sequence[Step]) -> int:
-    """The first layer whose z is moved too far by deviations of the mean of h; the number of layers for none.
+    """The first layer whose z moves too far when the mean of h deviates, or the number of layers.
 
     Args:
         single: steps of all layers, with the noise of one sample.

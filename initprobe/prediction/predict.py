@@ -136,7 +136,7 @@ def _where_known(layers: Sequence[LayerTheory], spreads: Sequence[LayerSpread], 
 
 
 def _within_reach(theory: LayerTheory, noise: LayerSpread) -> LayerTheory:
-    """The prediction, with NaN for what may be off by more than a factor of 1,000 in networks of this width."""
+    """The prediction, with NaN for what may be off by more than a factor of 1,000 at this width."""
     if noise.output_uncertainty > _MOST_LEFT_OUT[0]:
         return _none(_without_gradients(theory))
     return _without_gradients(theory) if noise.gradient_uncertainty > _MOST_LEFT_OUT[0] else theory

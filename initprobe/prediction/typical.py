@@ -106,7 +106,7 @@ def _logs(
 def _logs_with_skips(
     config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, prediction: NetworkPrediction
 ) -> LengthLogs | None:
-    """How the lengths of the signal in draws of a network differ whose layers all have a norm or a skip."""
+    """How lengths of the signal differ between draws, where each layer has a norm or a skip."""
     with np.errstate(all="ignore"):
         outputs = [layer.output_variance + layer.output_mean * layer.output_mean for layer in prediction.layers]
         squares = [float(np.mean(inputs.mean_squares)), *outputs]

@@ -23,8 +23,8 @@ from initprobe.meanfield.input_moments import PAIRED_ROWS, rule_nodes
 from initprobe.probe.memory_tensors import Shape, backward_entries, drawn_bytes, forward_bytes, held
 from initprobe.probe.memory_threads import counts_by_scipy, scratch_bytes
 
-# Python with NumPy and all else that every run imports (62 MB), and what a run leaves when a fix is tried. The second
-# number is the part of SciPy that some runs import.
+# Python and the modules of every run (62 MB), and what a run leaves when a fix is tried. The second number
+# is the part of SciPy that some runs import.
 _BASE_BYTES, _SCIPY_BYTES = 70_000_000, 16_000_000
 # Bytes per layer for the statistics of six tensors, and what each draw adds: six sets of moments.
 LAYER_BYTES, DRAW_BYTES = 165_000, 1_800

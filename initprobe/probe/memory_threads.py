@@ -70,7 +70,7 @@ def _part(rows: int, columns: int) -> int:
 
 
 def _packed(sizes: Sequence[int], batch: int, item: int) -> int:
-    """Bytes of the packed factors of a product: a panel of some rows of a block, and one of all columns."""
+    """Bytes of the packed factors of a product: some rows of a block, and all columns."""
     depth, columns = min(_PANEL_DEPTH, max(*sizes, batch)), max(sizes[1:])
     return int(min(item * depth * (min(_PANEL_ROWS, max(columns, batch)) + columns), _MOST_PACKED))
 

@@ -19,8 +19,8 @@ class TensorStats(Record):
     Moments are computed per draw and averaged over draws. All other statistics are of all draws pooled.
 
     Attributes:
-        status: `ok`; `underflow` where values fell below the normal range of the dtype; `overflow` where they left it
-            (as infinity or NaN, which differs between processors); `nonfinite` where they were computed from such.
+        status: `ok`. `underflow`: values fell below the normal range of the dtype. `overflow`: they left it, as
+            infinity or NaN, which differs between processors. `nonfinite`: they were computed from such values.
         mean: mean.
         variance: population variance about the mean.
         variance_sd: standard deviation (ddof 1) of the draws' variances; null for one draw.
@@ -92,10 +92,10 @@ class LayerTheory(Record):
             SD is undefined, or where an unstable length map makes the prediction uncertain by more than chance.
         gradient_z: the same for the variance of dL/dh.
         gradient_uncertainty: factor by which the predicted variance of dL/dh may be off, beside chance. It is above 1
-            where the length map is unstable, and under norms and skips, where a part of order depth/width is not
-            derived. Of the latter, the SD that z is taken in contains the log. Null where there is none.
-        weight_gradient_uncertainty: the same for the variance of dL/dW. Predictions of gradients are null where they
-            may be off by more than a factor of 1.15 under batch norm, or of 1,000 elsewhere.
+            where the length map is unstable. It is also above 1 under norms and skips, where a part of order
+            depth/width is not derived. The SD of z contains its log. Null where there is none.
+        weight_gradient_uncertainty: the same for the variance of dL/dW. Gradients have no prediction where it may be
+            off by more than a factor of 1,000, or 1.15 under batch norm.
         output_uncertainty: the same for the variance of h, where lengths or means of h are unstable, and under batch
             norm. Beyond a factor of 1,000 the predictions of a layer are null.
         output_shares: predicted share of the outputs in each bin of the output histogram; null after a skip.

@@ -64,8 +64,8 @@ class SpectrumStats(Record):
         largest_log10: its log10.
         smallest: the smallest s of all Jacobians that is neither 0 nor lost.
         smallest_log10: its log10.
-        zero_fraction: share that is exactly 0. A layer in between is narrower, or slopes or weights are 0 in this
-            dtype, as of tanh within rounding of 1.
+        zero_fraction: share that is exactly 0. Then a layer in between is narrower, or slopes or weights are 0
+            in this dtype. A slope of tanh is 0 within rounding of 1.
         lost_fraction: share that float64 cannot distinguish from 0.
         isometric_fraction: share within 0.8 and 1.25.
         percentiles_log10: of log10 s, zeros and lost ones left out.

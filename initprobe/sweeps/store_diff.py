@@ -113,7 +113,7 @@ def parse_rule(text: str) -> Rule:
     return Rule(name, value / 100 if relative else value, relative)
 
 
-# Of what a run has only where it was asked for; otherwise there is nothing to compare, which is no fault.
+# Of what a run has only where it was asked for; otherwise there is nothing to compare.
 _IF_THERE = (Rule(STEP), Rule(IN_FORMATS, relative=False))
 DEFAULT_RULES = (Rule(VERDICT), Rule(FIGURES), *_IF_THERE)
 

@@ -118,8 +118,8 @@ class Operation:
         label: name that a layer is shown by.
         chance: whole samples were left out at random, as in stochastic depth.
         axis: axis of the units of the output.
-        sides: of a sum of two signals, what is added, in the order of `inputs`: its statistics, or its mean square in
-            each draw. None where it is not known.
+        sides: of a sum of two signals, what is added, in the order of `inputs`. It is given by statistics, or by the
+            mean square in each draw. None where it is not known.
     """
 
     number: int

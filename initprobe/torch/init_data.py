@@ -114,9 +114,11 @@ def scale_to_data(observed: Observed, settings: Sequence[Setting]) -> list[Setti
     """Scale the weights of a model, which hold the draw of these settings, to its input.
 
     Mishkin & Matas 2016, arXiv:1511.06422: variance 1 of what each product gives, over samples and units. What ends 1
-    of n residual branches gets variance 1/n, so that all branches together add 1. The scale of
-    theory stays if the model's own code computes a weight, as `w * scale`, or if its output has no variance above
-    rounding. A bias that takes out the mean of a sigmoid is scaled with its weight.
+    of n residual branches gets variance 1/n, so that all branches together add 1. A bias that takes out the mean of a
+    sigmoid is scaled with its weight.
+
+    Weights that the model's own code computes, as `w * scale`, keep the scale of theory. So do those whose output has
+    no variance above rounding.
 
     Args:
         observed: the recorded model.

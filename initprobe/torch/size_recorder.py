@@ -84,7 +84,7 @@ def gap(now: Any, before: Any) -> float:
 
 
 def _rounding(dtype: Any) -> float:
-    """The part of a signal that rounding may change: sqrt(d e) for sums in float32 with error d, rounded by e."""
+    """The part of a signal that rounding may change: sqrt(d e) for float32 sums of error d, rounded by e."""
     unit = float(torch.finfo(dtype).eps)
     return _ROUNDING * unit if unit <= _FLOAT32 else math.sqrt(_ROUNDING * _FLOAT32 * unit)
 

@@ -21,7 +21,7 @@ def readout(signals: Sequence[Signal], structure: Structure) -> Layer | None:
 
 
 def output_signals(recorder: SizeRecorder) -> list[Signal]:
-    """The signal of the first output of the model, then what it is a part or a softmax of, and so on."""
+    """The first output of the model, the signal that it is a part or a softmax of, and so on."""
     signals = recorder.results[:1]
     while signals and (signals[-1].parent is not None or signals[-1].op.kind == "softmax"):
         signals += [signals[-1].parent] if signals[-1].parent is not None else signals[-1].inputs[:1]
@@ -29,7 +29,7 @@ def output_signals(recorder: SizeRecorder) -> list[Signal]:
 
 
 def whole(changes: Sequence[Mapping[int, float]], number: int) -> tuple[float, ...]:
-    """The changes of a tensor after each step; none if it has another shape after some step, as in routed experts.
+    """The changes of a tensor after each step; empty if its shape changes, as in routed experts.
 
     Args:
         changes: after each step, by the number of a tensor.

@@ -4,9 +4,9 @@ OLD and NEW are each a sweep.db, the JSON of `run`, `compare` or `sweep`, or a d
 nothing is compared, and the exit code is 0.
 
 Runs of the same configuration are compared. Two single results are always compared. A tolerance in percent is relative
-to the old number; any other tolerance is an absolute difference; the default is 1%. `figures` means all numbers that
-figures show, `step` the sizes of one step of --optimizer, `formats` the shares that --formats counts: entries that
-become 0 or subnormal, or leave the range. Without --fail-on, all three and the verdict are compared. Two histograms are
+to the old number, any other is an absolute difference. The default is 1%. `figures` means all numbers that figures
+show, `step` the sizes of one step of --optimizer. `formats` means the shares that --formats counts: entries that become
+0 or subnormal, or leave the range. Without --fail-on, all three and the verdict are compared. Two histograms are
 compared by how far entries have moved, in percent of their rms.
 
 Where OLD exists, a --fail-on that finds nothing to compare fails. Exits with 3 if some runs are damaged in a store.

@@ -105,8 +105,8 @@ def _start(formats: Sequence[str]) -> Process | None:
 def _forked(formats: Sequence[str]) -> Fork | None:
     """A copy of this process, made as soon as it has loaded what both need.
 
-    With a fresh Python the first command of the README takes 1.05 times the processor time: medians of 14 interleaved
-    runs.
+    With a fresh Python the first command of the README takes 1.05 times the processor time. These are medians of 14
+    interleaved runs.
     """
     import initprobe.results.run  # noqa: F401
 

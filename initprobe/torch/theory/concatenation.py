@@ -49,7 +49,7 @@ def _cat(node: Node, of: Lookup) -> Moments:
 
 
 def _about_means(part: Moments, axis: int) -> float:
-    """Variance of the entries about the mean of each place of an axis, which a norm of these places takes off."""
+    """Variance of the entries about the mean of each place of an axis: a norm takes that mean off."""
     means = float(part.averaged([other for other in range(len(part.shape)) if other != axis]).flat[0])
     return part.square - means if part.square - means > 1e-6 * part.square else part.square
 
@@ -123,7 +123,7 @@ def _aligned(parts: list[Moments], axis: int) -> list[Array]:
 
 
 def _short(pairs: Array, size: int, axis: int, is_stack: bool) -> Array:
-    """The pairs of a piece with so many places along the axis; a piece of a stack is without that axis."""
+    """The pairs of a piece with so many places along the axis, which a piece of a stack lacks."""
     short: Array = pairs.take(0, axis) if is_stack else pairs.take([0], axis) if size == 1 else pairs
     return short
 

@@ -181,7 +181,7 @@ def _is_division(node: Node) -> bool:
 
 
 def _operands(node: Node) -> tuple[Any, Any]:
-    """The two sides of a product, or of a quotient that is followed: a signal is divided by a constant or its norm."""
+    """The two sides of a product, or of a signal that is divided by a constant or by its norm."""
     left, right = _sides(node)
     is_norm = node.kind == "norm" and isinstance(left, Node)
     if _is_division(node) and isinstance(right, Node) and not is_norm:

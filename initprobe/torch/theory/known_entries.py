@@ -1,4 +1,4 @@
-"""The moments of a tensor whose entries are known, such as the input of a model or a table of positions."""
+"""The moments of a tensor whose entries are known: the input of a model, or a table of positions."""
 
 from __future__ import annotations
 

@@ -56,9 +56,9 @@ class Moments:
         pairs: mean product of two entries, by how their places differ.
         noise: variance of the log of the measured mean square about the predicted one.
         bent: the elementwise function that made the entries, with its input; None for other entries.
-        levels: by axis, the mean square at each place over that of all places, where places differ; axes whose places
-            are alike are left out.
-        law: the pairs of entries that are far from Gaussian, and equally likely values of an entry; they hold for these
+        levels: by axis, the mean square at each place over that of all places. Axes whose places are alike are left
+            out.
+        law: the pairs of entries that are far from Gaussian, and equally likely values of an entry. They hold for these
             pairs only.
         gain: of a gradient, its mean square where the activation before it has a slope, over that at all entries.
         masked: of a gradient that went back through a function, that function; None elsewhere.

@@ -58,7 +58,7 @@ class Window:
 
     @cached_property
     def shared(self) -> Array:
-        """Share of the taps that are inside at two outputs, over the share at one, by the distance of the outputs."""
+        """Share of the taps inside at two outputs, over the share at one, by the distance of the outputs."""
         inside = self._taken[1].astype(float)
         both = [np.mean(inside[: self.made - apart] * inside[apart:]) for apart in range(self.made)]
         return np.asarray(np.array(both) / max(both[0], 1e-300))
