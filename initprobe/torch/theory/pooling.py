@@ -201,7 +201,7 @@ def repeated(pairs: Array, axis: int, size: int, made: int) -> Array:
 
 
 def summed_copies(pairs: Array, axis: int, size: int, made: int) -> Array:
-    """Pairs of the sums over the copies of each place: the way back of `repeated`, arguments as there."""
+    """Pairs of the sums over the copies of each place, on the way back; arguments as in `repeated`."""
     return _filtered(pairs, axis, _reverse(Window(size, made, 1))) * (made / size) ** 2
 
 
