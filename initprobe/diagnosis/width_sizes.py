@@ -171,7 +171,7 @@ class WidthSlopes:
         return fitted(self.widths, self.table(name, size))
 
     def slope(self, name: str, size: Callable[[LayerSizes], float | None]) -> float | None:
-        """The slope of a number of a layer; None where there is none.
+        """The slope of one quantity in one layer; None where there is none.
 
         Args:
             name: of the layer.

@@ -207,7 +207,7 @@ def _correlations(centred: Array, cosine: Array, own: Array, batch: int) -> tupl
 def added_by(
     grid: RowGrid, noise: BatchNoise | None, below: tuple[Spectrum, Spectrum], branch: float, sizes: tuple[int, int]
 ) -> Added | None:
-    """What a finite width adds to the directions of the batch above a layer; None without an output that varies.
+    """What a finite width adds to the directions of the batch above one layer; None if the output does not vary.
 
     Args:
         grid: the activation on the grid.
