@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,12 @@ from initprobe.arrays import Array
 from initprobe.meanfield.correlated_pairs import ORDER, hermite_grid, pair_moments, tail
 from initprobe.meanfield.gain import NEUTRAL
 from initprobe.meanfield.moments import Moments, lookup, segment_nodes, segment_table, segments
+from initprobe.results.display import HasFigures, draw_phase
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from initprobe.reports.figures.look import Look
 
 Settling = Literal["converges", "vanishes", "diverges"]
 
@@ -60,9 +66,13 @@ class FixedPoint:
 
 
 @dataclass(frozen=True)
-class PhaseDiagram:
-    """`FixedPoint` over a grid: `sigma_w` `(columns,)`, `sigma_b` `(rows,)`, every other array `(rows, columns)`."""
+class PhaseDiagram(HasFigures):
+    """`FixedPoint` over a grid: `sigma_w` `(columns,)`, `sigma_b` `(rows,)`, every other array `(rows, columns)`.
 
+    `activation` is its name.
+    """
+
+    activation: str
     sigma_w: Array
     sigma_b: Array
     settling: Array
@@ -73,6 +83,9 @@ class PhaseDiagram:
     xi_q: Array
     xi_c: Array
     xi_gradient: Array
+
+    def _draw(self, kind: Any, look: Look) -> Figure:
+        return draw_phase(self, kind, look)
 
 
 @dataclass(frozen=True)
@@ -150,7 +163,8 @@ def phase_diagram(activation: Activation, sigma_w: npt.ArrayLike, sigma_b: npt.A
         correlation, factor = _correlations(activation, w, b, at, at_q)
         values = (q, slope, chi_1, correlation, _depth(np.abs(slope)), _depth(factor), _depth(chi_1))
     shape = (len(rows), len(columns))
-    return PhaseDiagram(columns, rows, settling.reshape(shape), *(value.reshape(shape) for value in values))
+    cells = (value.reshape(shape) for value in (settling, *values))
+    return PhaseDiagram(activation.name, columns, rows, *cells)
 
 
 def _depth(factor: Array) -> Array:

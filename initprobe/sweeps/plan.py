@@ -216,7 +216,7 @@ def _figures(
     if layout.figures is None:
         return None
     numeric = [name for name, column in columns.items() if all(_is_number(value) for value in column)]
-    axes = _FigureAxes(list(columns), numeric, varying)
+    axes = FigureAxes(list(columns), numeric, varying)
     return tuple(axes.fill(figure, document.place(("figures", index))) for index, figure in enumerate(layout.figures))
 
 
@@ -225,7 +225,7 @@ def _is_number(value: Scalar | None) -> bool:
 
 
 @dataclass(frozen=True)
-class _FigureAxes:
+class FigureAxes:
     """The axes that a figure may be drawn over, by name: all, the numeric ones, and those with several values."""
 
     every: Sequence[str]
