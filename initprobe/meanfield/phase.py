@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,7 @@ from initprobe.arrays import Array
 from initprobe.meanfield.correlated_pairs import ORDER, hermite_grid, pair_moments, tail
 from initprobe.meanfield.gain import NEUTRAL
 from initprobe.meanfield.moments import Moments, lookup, segment_nodes, segment_table, segments
-from initprobe.results.display import HasFigures, draw_phase
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from initprobe.reports.figures.look import Look
+from initprobe.meanfield.phase_diagram import PhaseDiagram
 
 Settling = Literal["converges", "vanishes", "diverges"]
 
@@ -63,29 +58,6 @@ class FixedPoint:
     xi_q: float
     xi_c: float
     xi_gradient: float
-
-
-@dataclass(frozen=True)
-class PhaseDiagram(HasFigures):
-    """`FixedPoint` over a grid: `sigma_w` `(columns,)`, `sigma_b` `(rows,)`, every other array `(rows, columns)`.
-
-    `activation` is its name.
-    """
-
-    activation: str
-    sigma_w: Array
-    sigma_b: Array
-    settling: Array
-    q: Array
-    slope: Array
-    chi_1: Array
-    correlation: Array
-    xi_q: Array
-    xi_c: Array
-    xi_gradient: Array
-
-    def _draw(self, kind: Any, look: Look) -> Figure:
-        return draw_phase(self, kind, look)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from initprobe.arrays import Array
 from initprobe.results.base import Histogram
 
 
-def shares(histogram: Histogram, edges: Array) -> Array:
+def shares(histogram: Histogram, edges: Array, at_zero: float = 0.0) -> Array:
     """Compute the share of the entries in each bin between `edges`; entries outside are left out.
 
     Entries count as spread evenly over their own bin. A histogram of equal entries stays a spike.
@@ -18,6 +18,7 @@ def shares(histogram: Histogram, edges: Array) -> Array:
     Args:
         histogram: counts in equal bins.
         edges: of the new bins, `(bins + 1,)`.
+        at_zero: share of the entries that are exactly 0, which are not spread. For bins that are narrow about 0.
 
     Returns:
         Shares of all entries, `(bins,)`.
@@ -31,5 +32,15 @@ def shares(histogram: Histogram, edges: Array) -> Array:
     own = np.linspace(math.ldexp(histogram.low, unit), math.ldexp(histogram.high, unit), len(histogram.counts) + 1)
     with np.errstate(over="ignore", under="ignore"):
         edges = np.ldexp(edges, unit)
-    upto = np.concatenate(([0], np.cumsum(histogram.counts))) / total
-    return np.diff(np.interp(edges, own, upto))
+    counts = np.array(histogram.counts, float) / total
+    zeros = min(at_zero, counts[_bin_of_zero(own)])
+    counts[_bin_of_zero(own)] -= zeros
+    spread: Array = np.diff(np.interp(edges, own, np.concatenate(([0], np.cumsum(counts)))))
+    if edges[0] <= 0 <= edges[-1]:
+        spread[_bin_of_zero(edges)] += zeros
+    return spread
+
+
+def _bin_of_zero(edges: Array) -> int:
+    """The number of the bin with 0; the nearest if 0 lies outside."""
+    return int(np.clip(np.searchsorted(edges, 0.0, side="right") - 1, 0, len(edges) - 2))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from initprobe.meanfield.phase import PhaseDiagram
+    from initprobe.meanfield.phase_diagram import PhaseDiagram
     from initprobe.reports.figures.look import Look
     from initprobe.results.coordinate_check import CoordinateCheck
     from initprobe.results.run import ProbeResult

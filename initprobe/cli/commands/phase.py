@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from initprobe.activations.record import Activation
     from initprobe.config.probe_config import ProbeConfig
-    from initprobe.meanfield.phase import FixedPoint, PhaseDiagram
+    from initprobe.meanfield.phase import FixedPoint
+    from initprobe.meanfield.phase_diagram import PhaseDiagram
 
 
 Range = tuple[float, float]
