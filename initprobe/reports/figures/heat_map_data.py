@@ -171,8 +171,7 @@ def heat_map(
         value: a number of a layer by its dotted name, `TENSOR.variance_per_layer`, a loss, `verdict` or `healthy`.
         layer: `first`, `last`, or a number from 1 on.
         read: reads the whole result of a finished run; called only for numbers that its digest lacks.
-        activation: of a run; None for no line of theory. Called once per panel, where the axes are sigma_w and
-            sigma_b, or sigma_w and layers.
+        activation: of a run, None for no line of theory; called once per panel, where one axis is sigma_w.
         sigma_b: scale of the biases of a run; called once per panel, where the axes are sigma_w and layers.
     """
     names = {name for entry in entries for name in entry.axes}
