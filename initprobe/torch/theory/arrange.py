@@ -164,7 +164,7 @@ def _part(node: Node, of: Lookup) -> Moments:
 
 
 def _chosen(node: Node, source: Node, given: Moments) -> tuple[int, int | slice] | None:
-    """The axis and the places that an index takes of it, if the places differ and it takes all of the other axes."""
+    """The axis and the places that an index takes of it, if places differ and other axes stay whole."""
     taken = _taken(node, len(source.shape))
     if taken is None:
         return None
@@ -176,7 +176,7 @@ def _chosen(node: Node, source: Node, given: Moments) -> tuple[int, int | slice]
 
 
 def _taken(node: Node, ndim: int) -> tuple[int, int | slice] | None:
-    """The one axis of which a call takes a place or a slice; None for a call that takes parts of several."""
+    """The one axis of which a call takes a place or a slice; None where it takes parts of several."""
     if node.name in ("select", "unbind"):
         axis = int(node.argument("dim", 1, 0)) % ndim
         return axis, int(node.argument("index", 2)) if node.name == "select" else node.output

@@ -1,4 +1,4 @@
-"""One unit of a recurrence, drawn many times: its gates and states at every step, for two samples of one batch.
+"""One unit of a recurrence, drawn many times: its gates and states at every step, for two samples.
 
 Weights are the same at every step, so a unit's pre-activations at two steps are correlated. In wide networks they are
 jointly Gaussian (Chen, Pennington and Schoenholz 2018, arXiv:1806.05394; Yang 2019, arXiv:1910.12478). Their covariance
@@ -27,8 +27,8 @@ class Step(NamedTuple):
     Attributes:
         output: `(2, paths)` for two samples, as the next step gets it before any projection.
         carried: what the next step gets of the same unit: the cell of an LSTM, or the output.
-        back: from the gradients of output and of what is carried: those of the pre-activations, `(processes, 2,
-            paths)`, and of what came in from the step before.
+        back: takes the gradients of the output and of what is carried. It gives those of the pre-activations,
+            `(processes, 2, paths)`, and of what was carried here.
     """
 
     output: Array

@@ -1,6 +1,6 @@
 """Rules for `lstm`, `gru`, `rnn_tanh` and `rnn_relu` of torch: layers, both directions, projections, dropout.
 
-The gradient of the output is that of its consumers; what goes back through time shows in the gradient of the input.
+The gradient of the output is that of its consumers. What goes back through time shows in the gradient of the input.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def tensor_facts(call: Call) -> Mapping[str, Array]:
         call: the call.
 
     Returns:
-        By name: `equal`, the share of equal tokens of an embedding; `open`, the entries that attention sees; `gates`,
+        By name: `equal`, the share of equal tokens of an embedding; `open`, the entries that attention sees. `gates`:
         mean and variance of each gate's part of each parameter of a recurrence, `(parameters, gates, 2)`.
     """
     if call.name in module_kinds.RECURRENCES:
