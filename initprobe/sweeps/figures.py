@@ -93,7 +93,7 @@ class SweepData:
         return histogram_figure(histogram_plot(self.rows, str(figure.over), figure.tensor, self.read), self.name, look)
 
     def _activation(self, row: Row) -> Activation | None:
-        """The activation of a run, for a line of theory; None where only running the code of a store would give it."""
+        """The activation of a run; None where only code named by a store would give it."""
         from initprobe.activations.catalogue import ACTIVATIONS
 
         if row.key in self.configs:
@@ -128,8 +128,7 @@ def draw(data: SweepData, kind: str | Mapping[str, object] | None, look: Look) -
 
     Args:
         data: its runs.
-        kind: the name of one of its figures, or of a kind; or a mapping with keys as under `figures` in a file. None
-            for its first figure.
+        kind: the name of a figure or kind, or a mapping as under `figures` in a file. None for the first figure.
         look: size, title, panels per row and style.
 
     Raises:

@@ -233,7 +233,15 @@ class FigureAxes:
     varying: Sequence[str]
 
     def fill(self, figure: Figure, place: Place) -> Figure:
-        """The figure, with an axis chosen for each that the file leaves open."""
+        """The figure, with an axis chosen for each that it leaves open.
+
+        Args:
+            figure: as asked for.
+            place: where it was asked for.
+
+        Raises:
+            ConfigError: there is no such axis, or too few of them.
+        """
         if isinstance(figure, Heatmap):
             free = [name for name in self.varying if name in self.numeric and name not in (figure.x, figure.y)]
             x = self._numeric_axis(figure.x or next(iter(free), None), place)
