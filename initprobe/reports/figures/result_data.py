@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ _ATOM = 0.05  # a share of exact zeros from which a spike is named so
 _ALL = 0.95  # a share of exact zeros beside which the rest is not worth a scale
 _MOST_DECADES = 6  # of a logarithmic axis, on each side of 0
 _LN10 = math.log(10)
+_LARGEST = sys.float_info.max
+_FURTHEST = _LARGEST / 8  # end of an axis: its width and its margin are numbers too
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,7 @@ def _uneven(result: ProbeResult, tensor: str) -> tuple[float, float] | None:
     even = _UNEVEN * min(reaches, default=0.0) if result.modules else _BEYOND * _reach(tensors)
     if not reaches or max(reaches) <= even:
         return None
-    return max(min(reaches), max(reaches) / 10**_MOST_DECADES) / 2, _STRETCH * max(reaches)
+    return max(min(reaches), max(reaches) / 10**_MOST_DECADES) / 2, _stretched(max(reaches))
 
 
 def _reach(tensors: list[TensorStats]) -> float:
@@ -174,7 +177,12 @@ def _reach(tensors: list[TensorStats]) -> float:
     if not positive:
         return 1.0
     anchor = min((positive[0], positive[-1]), key=lambda reach: abs(math.log10(reach)))
-    return _STRETCH * max(reach for reach in positive if reach <= 10 * anchor)
+    return _stretched(max(reach for reach in positive if reach <= 10 * anchor))
+
+
+def _stretched(reach: float) -> float:
+    """Half of an axis for numbers that reach so far."""
+    return min(_STRETCH * reach, _FURTHEST)
 
 
 def _histograms(result: ProbeResult, tensor: str, low: float, high: float, bend: float | None = None) -> HistogramRow:
@@ -183,7 +191,9 @@ def _histograms(result: ProbeResult, tensor: str, low: float, high: float, bend:
     # Whole bins of margin: an atom at a bound is neither hidden by the frame nor split.
     width = (end - start) / (BINS - 2 * _MARGIN_BINS)
     edges = start + width * (np.arange(BINS + 1) - _MARGIN_BINS)
-    edges = edges if bend is None else bend * np.sinh(edges)
+    if bend is not None:
+        with np.errstate(over="ignore"):
+            edges = np.clip(bend * np.sinh(edges), -_LARGEST, _LARGEST)
     panels = tuple(_panel(layer, tensor, edges, bend is not None) for layer in result.layers)
     return HistogramRow(edges, (low, high), panels, tuple(result.series(tensor, "std")), bend)
 
