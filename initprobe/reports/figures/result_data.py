@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.formatting import percent, short
-from initprobe.reports.binning import shares
+from initprobe.reports.binning import rebinned, shares
 from initprobe.reports.gaps import STATUS_WORDS, Gap, gaps
-from initprobe.results.base import Histogram
-from initprobe.results.layers import LayerStats, TensorStats
-from initprobe.results.run import ProbeResult
+
+if TYPE_CHECKING:
+    from initprobe.results.layers import LayerStats, TensorStats
+    from initprobe.results.run import ProbeResult
 
 BINS = 51  # odd: a spike at 0 is one bin
 _STRETCH = 1.3
@@ -221,7 +223,7 @@ def predicted_shares(layer: LayerStats, edges: Array) -> Array | None:
     inside = sum(layer.theory.output_shares)
     if not any(counts):  # by theory all are outside
         return np.zeros(len(edges) - 1)
-    return shares(Histogram(low=measured.low, high=measured.high, counts=counts), edges) * inside
+    return rebinned(counts, measured.low, measured.high, edges) * inside
 
 
 def profiles(result: ProbeResult) -> tuple[Profile, ...]:
