@@ -117,7 +117,7 @@ def _counted_by_numpy(patterns: Array, grid: Grid) -> Array:
 
 
 def _counted_by_scipy(patterns: Array, grid: Grid) -> Array:
-    """As a sparse matrix: each entry is a 1 in the column of its bucket, and its dense form adds them up."""
+    """Each entry is a 1 of a sparse matrix, in the column of its bucket. The dense matrix holds their sums."""
     tensors, entries = patterns.shape
     columns = scratch.array((patterns.size,), np.int32)
     np.right_shift(patterns.reshape(-1), grid.shift, out=columns.view(np.uint32), casting="unsafe")

@@ -1,7 +1,7 @@
 """Pixels as a PNG file.
 
-The library that matplotlib uses tries five filters for each row of pixels, which helps photographs. Figures are as
-small without one, and the four of the README's first command take 20 ms of processor time instead of 45.
+matplotlib's library tries five filters for each row of pixels, which helps photographs. Figures are as small without
+one. The four of the README's first command then take 20 ms of processor time instead of 45.
 """
 
 from __future__ import annotations
