@@ -12,11 +12,10 @@ from matplotlib.lines import Line2D
 
 from initprobe.errors import ConfigError
 from initprobe.reports.figures.run_data import Heading
-from initprobe.reports.figures.style import blank_figure
+from initprobe.reports.figures.style import FONT, blank_figure
 from initprobe.reports.figures.titles import centred
 
 Style = Literal["screen", "paper"]
-_FONT = 10.0  # points, on a screen
 _SCALES: dict[Style, float] = {"screen": 1.0, "paper": 0.75}
 _SMALLEST, _LARGEST = 2.0, 50.0  # inches of a side
 _COLUMN, _PAPER_ROW = 3.3, 0.75  # inches
@@ -58,7 +57,7 @@ class Look:
     @property
     def settings(self) -> dict[str, Any]:
         """Settings of matplotlib for this style."""
-        return {"font.size": _FONT * self.scale, "axes.linewidth": 0.8 * self.scale}
+        return {"font.size": FONT * self.scale, "axes.linewidth": 0.8 * self.scale}
 
     @property
     def sides(self) -> tuple[float, float | None] | None:

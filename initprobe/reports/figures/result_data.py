@@ -130,8 +130,9 @@ class Profile:
 def output_histograms(result: ProbeResult) -> HistogramRow:
     """Histograms of the outputs h, on the activation's range where that is bounded."""
     words = result.description
-    if words.output_low is None and (uneven := _uneven(result, "output")) is not None:
-        return _histograms(result, "output", -uneven[1], uneven[1], bend=uneven[0])
+    if words.output_high is None and (uneven := _uneven(result, "output")) is not None:
+        lowest = -uneven[1] if words.output_low is None else words.output_low
+        return _histograms(result, "output", lowest, uneven[1], bend=uneven[0])
     reach = _reach([layer.output for layer in result.layers])
     low = words.output_low if words.output_low is not None else -reach
     high = words.output_high if words.output_high is not None else reach
@@ -185,19 +186,21 @@ def _histograms(result: ProbeResult, tensor: str, low: float, high: float, bend:
     width = (end - start) / (BINS - 2 * _MARGIN_BINS)
     edges = start + width * (np.arange(BINS + 1) - _MARGIN_BINS)
     edges = edges if bend is None else bend * np.sinh(edges)
-    panels = tuple(_panel(layer, tensor, edges) for layer in result.layers)
+    panels = tuple(_panel(layer, tensor, edges, bend is not None) for layer in result.layers)
     return HistogramRow(edges, (low, high), panels, tuple(result.series(tensor, "std")), bend)
 
 
-def _panel(layer: LayerStats, tensor: str, edges: Array) -> LayerHistogram:
+def _panel(layer: LayerStats, tensor: str, edges: Array, log: bool) -> LayerHistogram:
+    """The histogram of one layer. On a log axis exact zeros must not spread over their wide bin."""
     stats = layer.tensor(tensor)
+    at_zero = (stats.zero_fraction or 0.0) if log else 0.0
     if stats.histogram is None:
         return LayerHistogram(layer.layer, None, None, 0.0, STATUS_WORDS[stats.status], layer.name or "")
-    inside = shares(stats.histogram, edges)
+    inside = shares(stats.histogram, edges, at_zero)
     return LayerHistogram(
         layer=layer.layer,
         shares=inside,
-        predicted=predicted_shares(layer, edges) if tensor == "output" else None,
+        predicted=predicted_shares(layer, edges, at_zero) if tensor == "output" else None,
         outside=max(1 - float(inside.sum()), 0.0),
         std=f"std {short(stats.std, None if stats.variance_log10 is None else stats.variance_log10 / 2)}",
         name=layer.name or "",
@@ -205,12 +208,13 @@ def _panel(layer: LayerStats, tensor: str, edges: Array) -> LayerHistogram:
     )
 
 
-def predicted_shares(layer: LayerStats, edges: Array) -> Array | None:
+def predicted_shares(layer: LayerStats, edges: Array, at_zero: float = 0.0) -> Array | None:
     """Compute the share of outputs per bin by theory.
 
     Args:
         layer: with its prediction.
         edges: of the bins, `(bins + 1,)`.
+        at_zero: share of the outputs that are exactly 0, which are not spread over a bin.
 
     Returns:
         Shares, `(bins,)`; None without a prediction.
@@ -223,7 +227,7 @@ def predicted_shares(layer: LayerStats, edges: Array) -> Array | None:
     inside = sum(layer.theory.output_shares)
     if not any(counts):  # by theory all are outside
         return np.zeros(len(edges) - 1)
-    return rebinned(counts, measured.low, measured.high, edges) * inside
+    return rebinned(counts, measured.low, measured.high, edges, at_zero) * inside
 
 
 def profiles(result: ProbeResult) -> tuple[Profile, ...]:

@@ -23,6 +23,7 @@ from initprobe.reports.figures.png import encode
 from initprobe.reports.log_axis import plain_number, power_of_ten
 
 DPI = 100
+FONT = 10.0  # points of letters on a screen
 
 # Okabe & Ito 2008: distinct with any colour vision.
 BLUE, ORANGE, GREEN, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#000000", "#888888"
@@ -31,7 +32,7 @@ DASHES = ("-", "--", "-.")
 MARKERS = ("o", "s", "^")
 _STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
-    "font.size": 10,
+    "font.size": FONT,
     "svg.hashsalt": "initprobe",
     "svg.fonttype": "none",  # text stays text: it can be searched, and edited for a paper
     "path.simplify": True,
@@ -119,9 +120,18 @@ def blank_figure(width: float, height: float) -> Picture:
     return figure
 
 
+def points(on_screen: float) -> float:
+    """Points of letters in the style that is being drawn.
+
+    Args:
+        on_screen: their points on a screen.
+    """
+    return on_screen / FONT * float(mpl.rcParams["font.size"])
+
+
 def small() -> float:
     """Points of labels inside a figure."""
-    return 0.9 * float(mpl.rcParams["font.size"])
+    return points(9)
 
 
 def percent_ticks(axes: Axes) -> None:
