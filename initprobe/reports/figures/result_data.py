@@ -6,16 +6,18 @@ import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.formatting import percent, short
-from initprobe.reports.binning import shares
+from initprobe.reports.binning import rebinned, shares
 from initprobe.reports.gaps import STATUS_WORDS, Gap, gaps
-from initprobe.results.base import Histogram
-from initprobe.results.layers import LayerStats, TensorStats
-from initprobe.results.run import ProbeResult
+
+if TYPE_CHECKING:
+    from initprobe.results.layers import LayerStats, TensorStats
+    from initprobe.results.run import ProbeResult
 
 BINS = 51  # odd: a spike at 0 is one bin
 _STRETCH = 1.3
@@ -235,7 +237,7 @@ def predicted_shares(layer: LayerStats, edges: Array, at_zero: float = 0.0) -> A
     inside = sum(layer.theory.output_shares)
     if not any(counts):  # by theory all are outside
         return np.zeros(len(edges) - 1)
-    return shares(Histogram(low=measured.low, high=measured.high, counts=counts), edges, at_zero) * inside
+    return rebinned(counts, measured.low, measured.high, edges, at_zero) * inside
 
 
 def profiles(result: ProbeResult) -> tuple[Profile, ...]:
