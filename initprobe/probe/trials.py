@@ -95,8 +95,8 @@ class Trials:
     def survives(self, config: ProbeConfig, *, distinct: bool = False) -> bool:
         """Whether a changed experiment is healthy when it is run.
 
-        One draw is enough where draws take long. A small network is drawn as often as asked for, with several seeds. They
-        are a block that its own seed is in, so that the seeds of a sweep share their trials.
+        One draw is enough where draws take long. A small network is drawn as often as asked for, with several seeds.
+        They are a block that its own seed is in, so that the seeds of a sweep share their trials.
 
         Args:
             config: the experiment, which is not trained here.
