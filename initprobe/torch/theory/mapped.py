@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from initprobe.arrays import Array
-from initprobe.torch.theory.moments import ALIKE, Moments, NoRule, alike
+from initprobe.torch.theory.moments import ALIKE, Moments, NoRule, alike, matched, mixed_noise
 from initprobe.torch.theory.place_facts import MOST_PLACES, SUMS
 from initprobe.torch.theory.places import axes_by_place, from_matrices, matrices, without_places
 from initprobe.torch.theory.regrouping import regrouped
@@ -75,6 +75,8 @@ def _choice(places: Array, size: int) -> sparse.csr_array:
 
 def taken(node: Node, of: Lookup) -> Moments:
     """The places that an index takes."""
+    if "several" in node.facts:
+        return _of_several(node, of(first(node)))
     source, axis, matrix = _taking(node)
     made = mapped(of(source), axis, matrix)
     return regrouped(made, node.shape) if made.shape != node.shape else made
@@ -82,10 +84,67 @@ def taken(node: Node, of: Lookup) -> Moments:
 
 def taken_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     """The gradient of the tensor of which places were taken."""
+    if "several" in node.facts:
+        yield first(node), _to_several(node, first(node), gradient)
+        return
     source, axis, matrix = _taking(node)
     shape = (*source.shape[:axis], matrix.shape[0], *source.shape[axis + 1 :])
     gradient = regrouped(gradient, shape) if gradient.shape != shape else gradient
     yield source, mapped(gradient, axis, sparse.csr_array(matrix.T))
+
+
+def _meetings(places: Array) -> Array:
+    """Share of the pairs of two entries that are at the same or another place of each axis, `(2, ..., 2)`.
+
+    Args:
+        places: that were taken, `(axes, taken)`.
+    """
+    made, count = np.zeros((2,) * len(places)), places.shape[1]
+    for axes in np.ndindex(made.shape):  # 0 where the places of an axis are equal
+        equal = [row for row, differs in zip(places, axes, strict=True) if not differs]
+        met = np.unique(np.stack(equal), axis=1, return_counts=True)[1] if equal else np.array([count])
+        made[axes] = float(np.sum(met.astype(float) ** 2)) - count
+    for axis in range(len(places)):
+        index: list[slice | int] = [slice(None)] * len(places)
+        index[axis] = 1
+        made[tuple(index)] -= np.take(made, 0, axis)
+    return np.asarray(made / max(count * (count - 1), 1))
+
+
+def _several(node: Node) -> tuple[list[int], Array]:
+    axis, places = int(node.facts["axis"]), node.facts["several"]
+    return list(range(axis, axis + len(places))), places
+
+
+def _of_several(node: Node, given: Moments) -> Moments:
+    """Entries that were taken by one index per axis; they lie along one axis then, where all count as alike."""
+    axes, places = _several(node)
+    pairs = without_places(given, axes).pairs
+    for axis in axes:
+        pairs = alike(pairs, given.shape[axis], axis)
+    meetings = _meetings(places)
+    index = tuple(slice(0, length) for length in (pairs.shape[axis] for axis in axes))
+    other = np.tensordot(pairs, meetings[index], (axes, list(range(len(axes)))))
+    same = pairs[(slice(None),) * axes[0] + (0,) * len(axes)]
+    made = np.stack([same, other], axes[0]) if places.shape[1] > 1 else same[(slice(None),) * axes[0] + (None,)]
+    shape = (*given.shape[: axes[0]], places.shape[1], *given.shape[axes[-1] + 1 :])
+    return regrouped(Moments(shape, given.mean, made, given.noise), node.shape)
+
+
+def _to_several(node: Node, source: Node, gradient: Moments) -> Moments:
+    """The gradient of a tensor of which entries were taken by one index per axis."""
+    axes, places = _several(node)
+    shape = (*source.shape[: axes[0]], places.shape[1], *source.shape[axes[-1] + 1 :])
+    held = without_places(regrouped(gradient, shape), [axes[0]])
+    pairs, meetings = alike(held.pairs, shape[axes[0]], axes[0]), _meetings(places)
+    same, other = pairs.take(0, axes[0]), pairs.take(-1, axes[0])
+    sizes, count = [source.shape[axis] for axis in axes], places.shape[1]
+    made = np.empty((*same.shape[: axes[0]], *(min(size, 2) for size in sizes), *same.shape[axes[0] :]))
+    for place in np.ndindex(tuple(min(size, 2) for size in sizes)):
+        ways = np.prod([size * (size - 1 if differs else 1) for size, differs in zip(sizes, place, strict=True)])
+        whole = other * float(meetings[place]) * count * (count - 1)
+        made[(slice(None),) * axes[0] + place] = (whole + (same * count if not any(place) else 0.0)) / ways
+    return Moments(source.shape, 0.0, made, gradient.noise)
 
 
 def _taking(node: Node) -> tuple[Node, int, sparse.csr_array]:
@@ -98,15 +157,15 @@ def _taking(node: Node) -> tuple[Node, int, sparse.csr_array]:
 
 def is_taken(node: Node) -> bool:
     """Whether a call takes places of one axis by an index tensor."""
-    return "taken" in node.facts
+    return "taken" in node.facts or "several" in node.facts
 
 
 def _adding(node: Node) -> tuple[Node, int, sparse.csr_array]:
     """What is added, the axis, and the matrix that adds it."""
     source = node.argument("source" if node.name == "index_add" else "src", 3)
     start = node.argument("input", 0)
-    is_zero = isinstance(start, Constant) and start.moments[1] == 0
-    if not isinstance(source, Node) or not is_zero or "goals" not in node.facts:
+    is_sum = (isinstance(start, Constant) and start.moments[1] == 0) or _adds(node)
+    if not isinstance(source, Node) or not is_sum or "goals" not in node.facts:
         raise NoRule(f"{node.name} that no rule follows")
     axis, goals = int(node.facts["axis"]), node.facts["goals"]
     matrix = _choice(goals, node.shape[axis]).T
@@ -123,13 +182,26 @@ def _adding(node: Node) -> tuple[Node, int, sparse.csr_array]:
     return source, axis, sparse.csr_array(factor * matrix)
 
 
+def _adds(node: Node) -> bool:
+    """Whether it adds to a signal, whose entries stay."""
+    return node.name in ("index_add", "scatter_add") and isinstance(node.argument("input", 0), Node)
+
+
 def _added(node: Node, of: Lookup) -> Moments:
     source, axis, matrix = _adding(node)
-    return mapped(of(source), axis, matrix)
+    made = mapped(of(source), axis, matrix)
+    if not _adds(node):
+        return made
+    before = of(node.argument("input", 0))
+    shape, (left, right) = matched([before, made])
+    noise = mixed_noise([before, made], [before.square, made.square])
+    return Moments(shape, before.mean + made.mean, left + right + 2 * before.mean * made.mean, noise)
 
 
 def _added_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     source, axis, matrix = _adding(node)
+    if _adds(node):
+        yield node.argument("input", 0), gradient
     yield source, mapped(gradient, axis, sparse.csr_array(matrix.T))
 
 

@@ -103,7 +103,7 @@ def _parts(node: Node) -> tuple[Node, Any, Any, bool]:
 
 def _linear(node: Node, of: Lookup) -> Moments:
     source, held, bias, _ = _parts(node)
-    given, weights = of(source), weights_of_product(held)
+    given, weights = of(source) if isinstance(source, Node) else constant(source), weights_of_product(held)
     before = given.before_merge
     if before is not None:
         shape = (*before.shape[:-1], node.shape[-1])
