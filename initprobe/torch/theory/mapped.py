@@ -1,7 +1,7 @@
-"""Rules for known linear maps along one axis: places that are taken by an index, added up, or mixed by a matrix.
+"""Rules for known linear maps along an axis: an index takes places, or adds them up, or a matrix mixes them.
 
-The mean products of two places are followed one by one where there are few enough, as graphs need: neighbours are
-alike. Of more places, only what is taken without sums has a rule. They count as alike then.
+The mean products of two places are followed one by one, as graphs need: neighbours are alike. Of more than
+`MOST_PLACES`, only what is taken without sums has a rule. They count as alike then.
 """
 
 from __future__ import annotations
@@ -74,7 +74,12 @@ def _choice(places: Array, size: int) -> sparse.csr_array:
 
 
 def taken(node: Node, of: Lookup) -> Moments:
-    """The places that an index takes."""
+    """The places that an index takes.
+
+    Args:
+        node: that takes places by an index.
+        of: gives the moments of a node.
+    """
     if "several" in node.facts:
         return _of_several(node, of(first(node)))
     source, axis, matrix = _taking(node)
@@ -83,7 +88,13 @@ def taken(node: Node, of: Lookup) -> Moments:
 
 
 def taken_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
-    """The gradient of the tensor of which places were taken."""
+    """The gradient of the tensor of which places were taken.
+
+    Args:
+        node: that takes places by an index.
+        of: gives the moments of a node.
+        gradient: moments of the gradient of what was taken.
+    """
     if "several" in node.facts:
         yield first(node), _to_several(node, first(node), gradient)
         return
@@ -224,13 +235,24 @@ def _cumsum_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
 
 
 def mixed(node: Node, of: Lookup) -> Moments:
-    """The product of a known matrix and a signal, with the matrix on the left."""
+    """The product of a known matrix and a signal, with the matrix on the left.
+
+    Args:
+        node: the product.
+        of: gives the moments of a node.
+    """
     source = first(node)
     return mapped(of(source), len(source.shape) - 2, sparse.csr_array(node.facts["matrix"]))
 
 
 def mixed_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
-    """The gradient of the signal that a known matrix multiplied from the left."""
+    """The gradient of the signal that a known matrix multiplied from the left.
+
+    Args:
+        node: the product.
+        of: gives the moments of a node.
+        gradient: moments of the gradient of the product.
+    """
     source = first(node)
     yield source, mapped(gradient, len(source.shape) - 2, sparse.csr_array(node.facts["matrix"].T))
 

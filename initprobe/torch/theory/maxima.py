@@ -1,4 +1,4 @@
-"""Rules for the largest or smallest of many entries: over axes, over windows of a sequence, or over a whole picture.
+"""Rules for the largest or smallest entry: over axes, over windows of a sequence, or over a whole picture.
 
 The Gaussian entries of two samples are drawn with the known correlations, and the largest is taken of each.
 """

@@ -78,7 +78,7 @@ def _of_several(call: Call) -> Mapping[str, Array]:
 
 
 def _of_axis(call: Call) -> tuple[int, Any]:
-    """The axis and the index of a function that has both; an index that differs along other axes is not known."""
+    """The axis and the index of a function that has both. None for an index that differs along other axes."""
     axis = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else None)
     index = call.kwargs.get("index", call.args[2] if len(call.args) > 2 else None)
     if not isinstance(axis, int) or not isinstance(index, torch.Tensor):
@@ -128,8 +128,8 @@ def bag_facts(call: Call) -> Mapping[str, Array]:
         call: the call.
 
     Returns:
-        `bags`, `(3, 2)`: mean product of the factors of a row in one bag and in two; the same of the sums of all
-        factors of a bag; the mean of these sums, and 0. Nothing for bags that take the largest, or weigh their rows.
+        `bags`, `(3, 2)`. First the mean product of the factors of a row, in one bag and in two. Then the same of the
+        sums of all factors of a bag. Then the mean of these sums, and 0. Nothing for bags that take the largest, or weigh their rows.
     """
 
     def given(name: str, place: int, default: Any = None) -> Any:
