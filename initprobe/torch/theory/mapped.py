@@ -1,4 +1,4 @@
-"""Rules for known linear maps along an axis: an index takes places, or adds them up, or a matrix mixes them.
+"""Rules for known linear maps along an axis: an index takes places or adds them, or a matrix does.
 
 The mean products of two places are followed one by one, as graphs need: neighbours are alike. Of more than
 `MOST_PLACES`, only what is taken without sums has a rule. They count as alike then.

@@ -129,7 +129,8 @@ def bag_facts(call: Call) -> Mapping[str, Array]:
 
     Returns:
         `bags`, `(3, 2)`. First the mean product of the factors of a row, in one bag and in two. Then the same of the
-        sums of all factors of a bag. Then the mean of these sums, and 0. Nothing for bags that take the largest, or weigh their rows.
+        sums of all factors of a bag. Then the mean of these sums, and 0. Nothing for bags that
+        take the largest, or weigh their rows.
     """
 
     def given(name: str, place: int, default: Any = None) -> Any:
