@@ -119,7 +119,7 @@ def _columns(result: ProbeResult, verbose: bool) -> list[Column]:
     edges = _spark_edges(result)
     return [
         _number_column(result),
-        *([Column("\nmodule", lambda layer: short_name(layer.name or NOTHING))] if result.modules else []),
+        *([Column("\nmodule", lambda layer: short_name(layer.name or NOTHING))] if result.is_of_model else []),
         *_output_columns(result, verbose),
         *_gradient_columns(result, verbose),
         *_structure_columns(result),
@@ -252,7 +252,7 @@ def _spark(layer: LayerStats, edges: Array) -> str:
 
 def _block_depth(result: ProbeResult, verbose: bool, depth: int | None) -> int | None:
     """The depth of the blocks to show; None for a row per layer."""
-    if not result.modules:
+    if not result.is_of_model:
         return None
     return depth or (None if verbose or len(result.layers) <= _MOST_LAYERS else fitting_depth(result.layers))
 

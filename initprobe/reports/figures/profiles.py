@@ -38,7 +38,7 @@ _MOST_ROLES = 8  # lines that colours distinguish
 def _draw_roles(axes: Axes, result: ProbeResult) -> bool:
     """Draw a line per role of a model of many blocks, solid for h, dashed for dL/dh. False if there are none."""
     by_role = sorted(roles(result.layers).items(), key=lambda item: -len(item[1]))
-    if not result.modules or len(result.layers) <= FEW_LAYERS or len(by_role) < 2 or len(by_role[0][1]) < 3:
+    if not result.is_of_model or len(result.layers) <= FEW_LAYERS or len(by_role) < 2 or len(by_role[0][1]) < 3:
         return False
     for (name, group), color in zip(by_role[:_MOST_ROLES], cycle(COLORS)):
         label = short_name(name, 40) if name else "others"
