@@ -230,7 +230,7 @@ def _local_gradient(layer: LayerStats) -> float | None:
 
 
 def _spark_edges(result: ProbeResult) -> Array:
-    """Edges of the bins of the small histograms: in the activation's range, or in one that holds 98% of layer 1."""
+    """Edges of the small histograms' bins: the activation's range, or one that holds 98% of layer 1."""
     words, first = result.description, result.layers[0].output.percentiles
     reach = (max(abs(first.p1), abs(first.p99)) if first else 0.0) * 1.3 or 1.0
     reach = min(reach, sys.float_info.max / 2)  # the width of the axis is a number too

@@ -29,7 +29,7 @@ from initprobe.torch.theory.columns import theory_of
 class LayerRecords:
     """Makes the records of layers and modules when they are asked for; it keeps no tensor and no module.
 
-    Histograms and percentiles of thousands of tensors cost as much as all measurements, and a verdict and a table need
+    Histograms and percentiles of thousands of tensors cost as much as all measurements. A verdict needs none, a table
     few.
     """
 
