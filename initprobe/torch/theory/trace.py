@@ -154,7 +154,7 @@ class Trace:
             return
         node = self._new("input", tensor)
         node.track = value.track
-        if is_measured(tensor):
+        if is_measured(tensor) and tensor.layout is torch.strided:
             whole = tensor.detach()
             node.given = measured_moments(array_of(whole[:_MOST_SAMPLES] if whole.ndim > 1 else whole))
         value.node = node

@@ -234,6 +234,8 @@ def _redrawn(case: Case, layers: Sequence[Layer]) -> tuple[Fix, ...]:
 def _no_fix(layers: Sequence[Layer]) -> str:
     if any(layer.op.kind == "recurrence" for layer in layers):
         return "give the recurrences residual connections or norms: four in a row work, eight do not (arXiv:1609.08144)"
+    if any(op.kind == "softmax" for layer in layers for op in layer.signal.consumers):
+        return "put an activation in place of each softmax between layers: it divides the signal by the number of units"
     return "spectral norm undoes any scale of W" if any(map(is_spectral, layers)) else ""
 
 
