@@ -37,7 +37,7 @@ def is_measured(tensor: Any) -> bool:
     """Whether this is a tensor of floating-point numbers that is not empty, and no sparse one of a large graph."""
     if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
         return False
-    return 0 < tensor.numel() and (tensor.layout is _STRIDED or tensor.numel() <= _MOST_DENSE)
+    return tensor.numel() > 0 and (tensor.layout is _STRIDED or tensor.numel() <= _MOST_DENSE)
 
 
 def is_shared(tensor: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from initprobe.diagnosis.rule import RuleText
-from initprobe.torch.graph import Signal
+from initprobe.torch.graph import Operation, Signal
 from initprobe.torch.structure import Layer
 from initprobe.torch.verdict.case import Case
 from initprobe.torch.verdict.model_rule import ModelRule
@@ -82,6 +82,9 @@ def _cut_after(signal: Signal) -> str:
 def _cut_off(case: Case, layers: Sequence[Layer], what: str) -> Observation:
     """The last of the layers: on the way back it is the first."""
     others = f", as in {len(layers) - 1} more of {len(case.layers)} layers" if len(layers) > 1 else ""
+    constant = _constant_norm(case)
+    if constant is not None:
+        others += f"; {constant.name} gives the same for every input, as a norm over one entry does"
     return Observation(
         _NAME,
         "error",
@@ -91,6 +94,16 @@ def _cut_off(case: Case, layers: Sequence[Layer], what: str) -> Observation:
         layers[-1].label,
         no_fix="the cause is in the model's code, in the loss or in the input",
     )
+
+
+def _constant_norm(case: Case) -> Operation | None:
+    """A norm whose output has no variance though its input has one."""
+    return next((op for op in case.operations if op.kind == "norm" and _is_constant(op)), None)
+
+
+def _is_constant(norm: Operation) -> bool:
+    given = norm.given or next((signal.op.output for signal in norm.inputs), None)
+    return bool(norm.output and given and norm.output.variance == 0 < given.variance)
 
 
 RULES = (
