@@ -102,8 +102,7 @@ def _constant_norm(case: Case) -> Operation | None:
 
 
 def _is_constant(norm: Operation) -> bool:
-    given = norm.given or next((signal.op.output for signal in norm.inputs), None)
-    return bool(norm.output and given and norm.output.variance == 0 < given.variance)
+    return bool(norm.output and norm.given and norm.output.variance == 0 < norm.given.variance)
 
 
 RULES = (
