@@ -28,23 +28,6 @@ _POINTS = 72  # per inch
 _LEAST_DECADES = 1.0  # so that rounding does not look like a slope
 
 
-<<<<<<< HEAD
-def _draw_roles(axes: Axes, result: ProbeResult) -> bool:
-    """Draw a line per role of a model of many blocks, solid for h, dashed for dL/dh. False if there are none."""
-    by_role = sorted(roles(result.layers).items(), key=lambda item: -len(item[1]))
-    if not result.is_of_model or len(result.layers) <= FEW_LAYERS or len(by_role) < 2 or len(by_role[0][1]) < 3:
-        return False
-    for (name, group), color in zip(by_role[:_MOST_ROLES], cycle(COLORS)):
-        label = short_name(name, 40) if name else "others"
-        places = [layer.layer for layer in group]
-        for tensor, dashes in (("output", "-"), ("output_gradient", "--")):
-            values = [getattr(layer, tensor).variance_log10 for layer in group]
-            logs = [math.nan if value is None else value for value in values]
-            axes.plot(
-                places, logs, color=color, ls=dashes, lw=1.3, marker=".", ms=4, label=label if dashes == "-" else None
-            )
-    finish_profile_axes(axes, len(result.layers))
-=======
 def _draw_roles(axes: Axes, depth: Depth) -> None:
     """Draw a line per role of a model of many blocks, solid for h, dashed for dL/dh."""
     for role, color in zip(depth.roles, cycle(COLORS)):
@@ -52,7 +35,6 @@ def _draw_roles(axes: Axes, depth: Depth) -> None:
             label = role.label if dashes == "-" else None
             axes.plot(role.layers, logs, color=color, ls=dashes, lw=1.3, marker=".", ms=4, label=label)
     finish_profile_axes(axes, depth.count)
->>>>>>> main
     axes.set_xlabel("layer (solid: h, dashed: dL/dh; a line per place in a block)")
     legend_above(axes)
 
