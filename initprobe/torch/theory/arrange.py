@@ -95,9 +95,8 @@ def summed_to(gradient: Moments, shape: Sequence[int]) -> Moments:
         if axis < extra or (shape[axis - extra] == 1 and size > 1):
             pairs = gradient.averaged([axis], pairs) * size**2
     levels = gradient.levels if gradient.shape == tuple(shape) else ALIKE
-    return replace(
-        gradient, shape=tuple(shape), pairs=pairs.reshape(pairs.shape[extra:]), bent=None, along=None, levels=levels
-    )
+    pairs = pairs.reshape(pairs.shape[extra:])
+    return gradient.changed(shape=tuple(shape), pairs=pairs, bent=None, along=None, levels=levels)
 
 
 def _expand_back(node: Node, of: Lookup, gradient: Moments) -> Moved:

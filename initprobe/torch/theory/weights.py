@@ -34,10 +34,13 @@ def weights_of_product(held: Any) -> Weights:
     Args:
         held: a parameter.
     """
-    moments = constant(held)
-    variance = max(moments.square - moments.mean**2, 0.0)
-    is_clear = moments.mean**2 * held.entries > _CLEAR_MEAN**2 * variance
-    return Weights(variance, moments.mean) if is_clear else Weights(moments.square, 0.0)
+    if not isinstance(held, Constant) or held.as_weights is None:
+        moments = constant(held)
+        variance = max(moments.square - moments.mean**2, 0.0)
+        is_clear = moments.mean**2 * held.entries > _CLEAR_MEAN**2 * variance
+        held.as_weights = Weights(variance, moments.mean) if is_clear else Weights(moments.square, 0.0)
+    made: Weights = held.as_weights
+    return made
 
 
 def _summed(given: Moments, axis: int, fan: float, weights: Weights) -> tuple[Array, Array]:
