@@ -192,7 +192,7 @@ def _taken(node: Node, ndim: int) -> tuple[int, int | slice] | None:
 
 
 def taken_place(node: Node) -> tuple[int, int, int] | None:
-    """The number of the tensor of which a call takes one place, the axis, which is 0 or 1, and the place."""
+    """The number of the tensor of which a call takes one place, the axis (0 or 1), and the place."""
     if not node.sources or len(node.sources[0].shape) != 3:
         return None
     source = node.sources[0]
