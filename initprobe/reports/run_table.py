@@ -238,7 +238,7 @@ def _spark_edges(result: ProbeResult) -> Array:
     """Edges of the small histograms' bins: the activation's range, or one that holds 98% of layer 1."""
     words, first = result.description, result.layers[0].output.percentiles
     reach = (max(abs(first.p1), abs(first.p99)) if first else 0.0) * 1.3 or 1.0
-    reach = min(reach, sys.float_info.max / 2)  # the width of the axis is a number too
+    reach = min(reach, sys.float_info.max / 4)  # the width of the axis is a number too
     low = words.output_low if words.output_low is not None else -reach
     high = words.output_high if words.output_high is not None else reach
     return np.linspace(low, high, SPARK_BINS + 1)

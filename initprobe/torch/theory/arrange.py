@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from initprobe.arrays import Array
+from initprobe.torch.theory.mapped import is_taken, taken, taken_back
 from initprobe.torch.theory.moments import ALIKE, Moments, NoRule, alike, broadcast, is_by_place
 from initprobe.torch.theory.places import MOST_PLACES, axes_by_place, from_matrices, matrices, without_places
 from initprobe.torch.theory.regrouping import regrouped
@@ -137,6 +138,8 @@ def _kept_axes(node: Node, source: Node) -> list[int | None]:
 
 
 def _part(node: Node, of: Lookup) -> Moments:
+    if is_taken(node):
+        return taken(node, of)
     source = first(node)
     given, axes = of(source), _kept_axes(node, source)
     chosen = _chosen(node, source, given)
@@ -188,6 +191,17 @@ def _taken(node: Node, ndim: int) -> tuple[int, int | slice] | None:
     return parts[0]
 
 
+def taken_place(node: Node) -> tuple[int, int, int] | None:
+    """The number of the tensor of which a call takes one place, the axis (0 or 1), and the place."""
+    if not node.sources or len(node.sources[0].shape) != 3:
+        return None
+    source = node.sources[0]
+    taken_part = _taken(node, 3)
+    if taken_part is None or taken_part[0] > 1 or not isinstance(taken_part[1], int):
+        return None
+    return source.number, taken_part[0], taken_part[1] % source.shape[taken_part[0]]
+
+
 def _row(given: Moments, chosen: tuple[int, int | slice], shape: tuple[int, ...]) -> Moments:
     axis, places = chosen
     held = matrices(given.pairs, given.shape[axis], axis)
@@ -223,6 +237,9 @@ def _has_step(node: Node) -> bool:
 
 
 def _part_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
+    if is_taken(node):
+        yield from taken_back(node, of, gradient)
+        return
     source = first(node)
     chosen = _chosen(node, source, of(source))
     if chosen is not None:

@@ -10,6 +10,7 @@ from typing import Any
 from initprobe.arrays import Array
 from initprobe.torch.theory.arrange import summed_to
 from initprobe.torch.theory.laws import gain, with_law_of_sum
+from initprobe.torch.theory.mapped import scaled_by_place
 from initprobe.torch.theory.moments import (
     ALIKE,
     Bent,
@@ -196,6 +197,8 @@ def _product(node: Node, of: Lookup) -> Moments:
     if isinstance(left, Node) and isinstance(right, Node):
         return _product_of_two(node, left, right, of)
     source, other = (left, right) if isinstance(left, Node) else (right, left)
+    if "factors" in node.facts and source.shape == node.shape:
+        return scaled_by_place(of(source), int(node.facts["axis"]), node.facts["factors"])
     given, held = of(source), _factor(node, other)
     made = _times(given, held)
     if held.square == held.mean**2:
@@ -244,6 +247,9 @@ def _product_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
                 yield source, _moved(gradient, of(other), source)
         return
     source, other = (left, right) if isinstance(left, Node) else (right, left)
+    if "factors" in node.facts and source.shape == node.shape:
+        yield source, scaled_by_place(gradient, int(node.facts["axis"]), node.facts["factors"])
+        return
     yield source, _moved(gradient, _factor(node, other), source)
 
 

@@ -180,6 +180,8 @@ class Trace:
         kwargs = _NO_FACTS
         if call.kwargs:
             kwargs = dict(zip(call.kwargs, self._arguments(call.kwargs.values(), call), strict=True))
+        if call.name == "linear":
+            _take_pairs(args[:1], call, False)  # of a signal that does not depend on the input, such as latent queries
         if kind in _WITH_PAIRS:
             _take_pairs(args, call, call.name in ("mul", "multiply"))
         activation = signal.steps[-1].activation if kind == "activation" and signal.steps else None
