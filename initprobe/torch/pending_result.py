@@ -6,7 +6,6 @@ from typing import Any
 
 from initprobe.results.run import ProbeResult
 from initprobe.torch.layer_stats import LayerRecords
-from initprobe.torch.restore import uncollected
 
 _RECORDS = ("layers", "modules")
 
@@ -66,7 +65,6 @@ def _completed(result: ProbeResult) -> ProbeResult:
     object.__setattr__(result, "__class__", ProbeResult)
     if private is not None:
         records: LayerRecords = private["records"]
-        with uncollected():
-            result.__dict__.update(layers=records.layers(), modules=records.modules())
+        result.__dict__.update(layers=records.layers(), modules=records.modules())
         object.__setattr__(result, "__pydantic_private__", None)
     return result
