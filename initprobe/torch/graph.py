@@ -193,7 +193,7 @@ def without_cycles(operations: Iterable[Operation]) -> None:
 
 @lru_cache
 def with_role(roles: frozenset[str] | None, role: str) -> frozenset[str]:
-    """The roles of a parameter and one more. Thousands of parameters share a few sets."""
+    """The `roles` of a parameter and one more `role`. Thousands of parameters share a few sets."""
     return (roles or frozenset()) | {role}
 
 

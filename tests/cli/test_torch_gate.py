@@ -121,7 +121,7 @@ def test_modules_are_ignored_in_the_shell(shell):
     assert (done.code, "note: --ignore void-parameter: matches nothing" in done.err) == (0, True), done.err
 
 
-def test_what_is_found_in_a_model_is_written_by_module(shell, tmp_path):
+def test_findings_of_a_model_are_written_by_module(shell, tmp_path):
     assert shell(*SHELL, "--write-known", "k.yaml").code == 0
     text = (tmp_path / "k.yaml").read_text()
     assert 'rule: "dead-layer"\n    at: ["encoder.2", "decoder.2"]' in text
@@ -130,7 +130,7 @@ def test_what_is_found_in_a_model_is_written_by_module(shell, tmp_path):
     assert "skipped" in (tmp_path / "a.xml").read_text()
 
 
-def test_assert_healthy_takes_what_is_known(tmp_path):
+def test_assert_healthy_takes_known_findings(tmp_path):
     net = blind(1, 4)
     with pytest.raises(AssertionError, match=r"dead layer from layer 2 \(2\)"):
         assert_healthy(net, rows())
@@ -149,7 +149,7 @@ def test_assert_healthy_takes_what_is_known(tmp_path):
         assert_healthy(net, rows(), known=str(file), ignore={"saturated": ("x", "2020-01-01")})
 
 
-def test_assert_healthy_refuses_what_is_wrong(tmp_path):
+def test_assert_healthy_refuses_wrong_known_findings(tmp_path):
     for wrong, error in (({"dead-layr": "x"}, UnknownNameError), ({"dead-layer": ""}, ConfigError)):
         with pytest.raises(error):
             assert_healthy(blind(), rows(), ignore=wrong)
