@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -155,3 +158,15 @@ def test_assert_healthy_refuses_wrong_known_findings(tmp_path):
             assert_healthy(blind(), rows(), ignore=wrong)
     with pytest.raises(ConfigError, match="no such file"):
         assert_healthy(blind(), rows(), known=tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(("words", "collects"), [(["torch"], False), (["run"], True)])
+def test_the_garbage_collector_is_off_in_the_process_of_the_torch_command_alone(words, collects):
+    """`main`, which a host process may call, leaves it on."""
+    code = (
+        "import gc, sys, initprobe.cli.app as app\n"
+        "app.main = lambda arguments=None: print(gc.isenabled())\n"
+        f"sys.argv = ['initprobe', *{words!r}]\napp.program()"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == str(collects)
