@@ -44,6 +44,7 @@ class Signal:
         consumers: operations that make other signals of it.
         steps: operations on the signal itself, such as biases and activations, in order.
         parent: the signal that it is a part of; None for a whole.
+        cut: a function without gradient that took it, such as argmax; empty for none.
     """
 
     op: Operation
@@ -51,6 +52,7 @@ class Signal:
     consumers: list[Operation] = field(default_factory=lambda: _NONE)
     steps: list[Operation] = field(default_factory=lambda: _NONE)
     parent: Signal | None = None
+    cut: str = ""
 
     def add_consumer(self, op: Operation) -> None:
         """Note an operation that makes another signal of it."""

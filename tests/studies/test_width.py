@@ -163,7 +163,7 @@ def test_networks_that_cannot_be_checked_are_refused(config, settings, message):
 
 
 def test_networks_that_would_not_fit_are_refused_before_training():
-    with pytest.raises(MemoryLimitError, match="lower --widths"):
+    with pytest.raises(MemoryLimitError, match="lower `widths`"):
         checked(widths=(64, 10**7))
 
 
