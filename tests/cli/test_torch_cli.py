@@ -74,6 +74,22 @@ class Picky(nn.Module):
         super().__init__()
 
 
+class Masked(nn.Linear):
+    def __init__(self):
+        super().__init__(20, 20)
+
+    def forward(self, x, mask):
+        return super().forward(x) * mask
+
+
+def words():
+    return nn.Embedding(10, 4)
+
+
+def pair():
+    return nn.Linear(20, 20), 3
+
+
 class Back(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
@@ -222,8 +238,15 @@ FAULTS = [
     (["cli_net:mak"], "cli_net.py has no 'mak'. Did you mean 'make'?"),
     (["cli_net:number"], "cli_net:number is of type int"),
     (["cli_net:broken"], "cli_net:broken() cannot make a model: RuntimeError: no such thing (cli_net.py:"),
-    (["cli_net:Picky"], "cli_net:Picky() cannot make a model: TypeError"),
+    (["cli_net:Picky"], "cli_net:Picky needs size; name a function without arguments that returns Picky(size=...)"),
     (["cli_net:torch.randint"], "cannot make a model"),
+    (["./nets/cli_net.py:make"], "a module is named without .py and with dots; write nets.cli_net:make"),
+    (["cli_net:pair"], "cli_net:pair() gives an object of type tuple, not a torch.nn.Module"),
+    (
+        ["cli_net:Masked", "--input-shape", "4,20"],
+        "forward needs mask too; name every input: --input-shape x=... --input-shape mask=...",
+    ),
+    (["cli_net:words", "--input-shape", "4,8"], "without ids, which an embedding needs, as in --input-shape 4,16:0..9"),
     (["cli_net:make"], "give one of --input-shape 64,784 and --input FILE"),
     (["cli_net:make", "--input-shape", "16,21"], "cli_net:make: fails on an input of shape 16 x 21 and float32"),
     (["cli_net:make", "--input-shape", "16,x"], "--input-shape: '16,x' is not a list"),
