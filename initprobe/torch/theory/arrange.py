@@ -27,6 +27,9 @@ def _viewed(given: Moments, shape: tuple[int, ...]) -> Moments:
     if given.shape == shape:
         return given
     whole = given if before is None else before
+    units = [place for place in range(len(whole.shape)) if math.prod(whole.shape[place:]) == shape[-1]]
+    if units and len(shape) <= units[-1]:  # the axes after these are those of one row, such as heads and their units
+        whole = regrouped(whole, (*whole.shape[: units[-1]], shape[-1]))
     made = regrouped(whole, shape)
     is_merged = len(shape) < len(whole.shape) and shape[-1] == whole.shape[-1]
     return replace(made, merged=(made.pairs, whole) if is_merged else None)

@@ -16,7 +16,7 @@ from initprobe.torch.theory.rule import Lookup, Moved, Rule, names
 from initprobe.torch.theory.sequences import Sequences, can_be_followed, differ
 from initprobe.torch.theory.softmax import logits_back, weights_of
 from initprobe.torch.theory.trace import Node
-from initprobe.torch.theory.weights import multiplied, swapped
+from initprobe.torch.theory.weights import multiplied, swapped, with_common
 
 
 class _Attention(NamedTuple):
@@ -104,12 +104,12 @@ def _attend_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
             yield source, _to_heads(moved, source.shape)
         return
     weights = held.weights if held.share == 1 else kept_at_random(held.weights, held.share)
-    to_weights = multiplied(gradient, swapped(held.value), held.weights.shape)
+    to_weights = replace(multiplied(gradient, swapped(held.value), held.weights.shape), common=held.value.shared)
     if held.share != 1:
         to_weights = kept_at_random(to_weights, held.share)
     to_logits = logits_back(held.logits, held.visible, to_weights).scaled(held.scale**2)
     query, key, value = held.sources
-    yield query, multiplied(to_logits, held.key, held.query.shape)
+    yield query, with_common(multiplied(to_logits, held.key, held.query.shape), to_logits, held.key)
     for source, moved in (
         (key, multiplied(swapped(to_logits), held.query, held.key.shape)),
         (value, multiplied(swapped(weights), gradient, held.value.shape)),

@@ -83,7 +83,8 @@ def _added(left: Moments, right: Moments) -> Moments:
     pairs = left_entry + right_entry + 2 * left.mean * right.mean
     noise = mixed_noise([left, right], [left.square, right.square])
     levels = mixed_levels([part for part in (left, right) if part.shape == shape])
-    return Moments(shape, left.mean + right.mean, pairs, noise, levels=levels)
+    shared = sum(part.shared * part.square**2 for part in (left, right)) / max(left.square + right.square, 1e-300) ** 2
+    return Moments(shape, left.mean + right.mean, pairs, noise, levels=levels, shared=shared)
 
 
 def _of_two(node: Node, of: Lookup) -> Moments:
@@ -247,7 +248,7 @@ def _product_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
 
 def _moved(gradient: Moments, factor: Moments, source: Node) -> Moments:
     made = _times(gradient, factor)
-    return replace(summed_to(replace(made, mean=0.0), source.shape), noise=gradient.noise)
+    return replace(summed_to(replace(made, mean=0.0), source.shape), noise=gradient.noise, common=gradient.common)
 
 
 RULES = (

@@ -68,6 +68,9 @@ class Moments:
             pairs only.
         along: the mean product of two entries, each times its standardized Gaussian entry. It is of a gradient that
             went back through a function. None elsewhere.
+        shared: mean squared correlation of two units over samples, such as `1 / fan_in` of two rows of weights.
+        common: of the gradient of attention weights or logits, `shared` of the values, and what follows from it for
+            the gradient of queries: their relative growth, because keys and values are made of the same tokens.
     """
 
     shape: Shape
@@ -82,6 +85,8 @@ class Moments:
     masked: Bent | None = None
     merged: tuple[Array, Moments] | None = None
     even: tuple[Array, Array] | None = None
+    shared: float = 0.0
+    common: float = 0.0
 
     @property
     def values(self) -> Array | None:
@@ -157,7 +162,7 @@ class Moments:
             return independent(self.shape, mean, square)
         pairs = (self.pairs - self.mean**2) * (measured / own) + mean**2
         along = None if self.along is None else self.along * (measured / own)
-        return Moments(self.shape, mean, pairs, along=along, levels=self.levels)
+        return Moments(self.shape, mean, pairs, along=along, levels=self.levels, shared=self.shared)
 
 
 def mixed_levels(parts: Sequence[Moments]) -> Mapping[int, Array]:

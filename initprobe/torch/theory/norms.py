@@ -36,7 +36,7 @@ def normalised(given: Moments, axes: Sequence[int], eps: float, centred: bool = 
         return Moments(given.shape, 0.0, np.zeros_like(pairs)), np.ones(())
     mean = 0.0 if centred else given.mean / own**0.5
     levels = {axis: level for axis, level in given.levels.items() if axis in axes}  # each other place has its own norm
-    return Moments(given.shape, mean, settled(given, pairs / variance), levels=levels), variance
+    return Moments(given.shape, mean, settled(given, pairs / variance), levels=levels, shared=given.shared), variance
 
 
 def denormalised(

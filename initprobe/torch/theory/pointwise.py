@@ -180,7 +180,9 @@ def curved(bent: Bent) -> Moments:
     inherited = max(given.noise - gaussian_noise(given), 0.0)
     pairs = _as_large(given, pairs)
     noise = at.growth**2 * inherited + max(own, 0.0)
-    return Moments(given.shape, at.mean, pairs, noise, bent, levels=given.levels)
+    first_order = float(at.powers[1] / max(at.powers[1:].sum(), 1e-300))
+    shared = given.shared * first_order**2
+    return Moments(given.shape, at.mean, pairs, noise, bent, levels=given.levels, shared=shared)
 
 
 def _as_large(given: Moments, pairs: Array) -> Array:

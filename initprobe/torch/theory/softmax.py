@@ -76,11 +76,15 @@ class _Rows(NamedTuple):
         base: mean product of two equal weights of the same key, with one index for the keys.
         share: correlation of two logits of the same key, about the mean of their rows.
         peak: mean over the rows, where masks leave them different numbers of keys.
+        reach: sum over pairs of keys of the product of their weights, over the sum of `w^2 (1 - 2 w + sum w^2)`.
+        noise: of one matrix of logits, the variance of the log of the mean square of their gradient.
     """
 
     base: Array
     share: Array
     peak: Peak
+    reach: float
+    noise: float
 
     def own(self) -> Array:
         """Mean product of two weights of the same key.
@@ -88,6 +92,15 @@ class _Rows(NamedTuple):
         It grows with the correlation of two rows as that of log-normal numbers, between its exact values at 0 and 1.
         """
         return np.asarray(self.base * np.exp(self.peak.growth * self.share))
+
+
+def rounded(std: float) -> float:
+    """A standard deviation with so few digits that `peak` finds it again.
+
+    Args:
+        std: of a logit.
+    """
+    return float(f"{std:.3g}") if math.isfinite(std) else _WIDEST
 
 
 def _overlaps(visible: Array, keys: int) -> tuple[float, float]:
@@ -106,8 +119,7 @@ def peaks(visible: Array, std: float) -> list[Peak]:
         visible: True for keys that a query sees, `(queries, keys)`.
         std: standard deviation of a logit about the mean of its row.
     """
-    rounded = float(f"{std:.3g}") if math.isfinite(std) else _WIDEST
-    return [peak(max(int(count), 1), rounded) for count in visible.sum(1)]
+    return [peak(max(int(count), 1), rounded(std)) for count in visible.sum(1)]
 
 
 def _rows(logits: Moments, visible: Array | None) -> _Rows:
@@ -130,8 +142,12 @@ def _rows(logits: Moments, visible: Array | None) -> _Rows:
     weights = np.array([math.exp(row.growth) for row in each]) / open_keys
     growth = math.log(float(weights.sum() / (1 / open_keys).sum()))
     alone, alike_rows = (float(np.dot(weights, part) / weights.sum()) for part in np.array(each).T[1:])
+    reach = float((1 - 1 / open_keys).sum()) / max(alike_rows * float(weights.sum()), 1e-300)
+    level = weights * np.array([row.alike for row in each])
+    others = np.maximum(1 / weights - 1, 0.5)  # keys that count, less their mean
+    noise = float((level**2 * 2 / others).sum() / max(level.sum() ** 2, 1e-300)) * len(visible) / queries
     share = spread / variance if variance > 0 else np.zeros_like(spread)
-    return _Rows(base, np.clip(share, -1, 1), Peak(growth, alone, alike_rows))
+    return _Rows(base, np.clip(share, -1, 1), Peak(growth, alone, alike_rows), reach, noise)
 
 
 def weights_of(logits: Moments, visible: Array | None) -> Moments:
@@ -174,4 +190,6 @@ def logits_back(logits: Moments, visible: Array | None, gradient: Moments) -> Mo
     part = np.exp(math.log(max(rows.peak.alone, 1e-300)) * (1 - np.abs(rows.share)))
     part = part * np.exp(math.log(max(rows.peak.alike, 1e-300)) * np.abs(rows.share))
     own = spread * rows.own() * part
-    return Moments(gradient.shape, 0.0, np.concatenate([own, -own / (keys - 1)], -1), gradient.noise)
+    pairs = np.concatenate([own, -own / (keys - 1)], -1)
+    noise = gradient.noise + rows.noise / math.prod(logits.shape[:-2])
+    return Moments(gradient.shape, 0.0, pairs, noise, common=gradient.common * rows.reach)

@@ -114,7 +114,8 @@ def _linear(node: Node, of: Lookup) -> Moments:
     axis, fan, units = len(given.shape) - 1, given.shape[-1], node.shape[-1]
     same, other = _summed(given, axis, fan, weights)
     mean = fan * weights.mean * given.mean
-    return _made(node, given, _joined(same, other, axis, units), mean, bias, axis)
+    made = _made(node, given, _joined(same, other, axis, units), mean, bias, axis)
+    return replace(made, shared=given.shared + 1 / fan)
 
 
 def _linear_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
@@ -225,6 +226,19 @@ def swapped(moments: Moments) -> Moments:
     return replace(moments, shape=order, pairs=np.swapaxes(moments.pairs, -1, -2), bent=None)
 
 
+def with_common(moved: Moments, gradient: Moments, other: Moments) -> Moments:
+    """The gradient of queries, with what keys and values have in common; and that of attention weights, with its cause.
+
+    Args:
+        moved: moments of the gradient of the first of two matrices, if all three are independent.
+        gradient: moments of the gradient of the product.
+        other: moments of the second matrix.
+    """
+    if gradient.common and other.shared:
+        return replace(moved, pairs=moved.pairs * (1 + gradient.common))
+    return replace(moved, common=other.shared)
+
+
 def _matmul(node: Node, of: Lookup) -> Moments:
     sources = node.sources
     if len(sources) == 2 and len(node.args) > 1 and min(len(source.shape) for source in sources) > 1:
@@ -238,7 +252,7 @@ def _matmul_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
         yield from _linear_back(node, of, gradient)
         return
     left, right = sources
-    yield left, multiplied(gradient, swapped(of(right)), left.shape)
+    yield left, with_common(multiplied(gradient, swapped(of(right)), left.shape), gradient, of(right))
     yield right, multiplied(swapped(of(left)), gradient, right.shape)
 
 

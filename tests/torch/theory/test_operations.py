@@ -113,6 +113,52 @@ class Gated(nn.Module):
         return self.out(F.glu(torch.cat([self.first(x), self.second(x)], -1)))
 
 
+class SelfAttention(nn.Module):
+    """Attention with peaked weights, by the function or by hand; keys and values are made of the same tokens."""
+
+    def __init__(self, heads, scale, by_hand):
+        super().__init__()
+        self.x, self.query, self.key, self.value, self.out = (nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(5))
+        for layer in self.children():
+            nn.init.normal_(layer.weight, std=WIDTH**-0.5)
+        self.heads, self.scale, self.by_hand = heads, scale * (WIDTH / heads) ** -0.5, by_hand
+
+    def forward(self, x):
+        x = self.x(x)
+        parts = (
+            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.query, self.key, self.value)
+        )
+        query, key, value = parts
+        if self.by_hand:
+            made = (query @ key.transpose(-1, -2) * self.scale).softmax(-1) @ value
+        else:
+            made = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
+        return self.out(made.transpose(1, 2).flatten(2))
+
+
+class PooledBranches(nn.Module):
+    """A maximum over what was concatenated, twice, with padding at the border."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(64, 96, size, padding=size // 2, bias=False) for size in (1, 3))
+        self.norm, self.third = nn.BatchNorm2d(192), nn.Conv2d(384, 64, 1, bias=False)
+        self.last, self.out = nn.BatchNorm2d(64), nn.Linear(64, WIDTH)
+
+    def forward(self, x):
+        x = self.norm(torch.cat([self.first(x), self.second(x)], 1))
+        x = F.max_pool2d(torch.cat([x.relu(), x.tanh()], 1), 3, 1, 1)
+        return self.out(self.last(self.third(x)).relu().mean((2, 3)))
+
+
+CASES["peaked attention"] = lambda: (SelfAttention(4, 2.0, False), torch.randn(4, 40, WIDTH))
+CASES["peaked attention by hand"] = lambda: (SelfAttention(4, 2.0, True), torch.randn(4, 40, WIDTH))
+CASES["attention by hand"] = lambda: (SelfAttention(8, 0.3, True), torch.randn(4, 40, WIDTH))
+CASES["two blocks of multi-head attention"] = lambda: (
+    nn.Sequential(*[nn.TransformerEncoderLayer(WIDTH, 4, 64, 0.1, batch_first=True) for _ in range(2)]),
+    torch.randn(4, 24, WIDTH),
+)
+CASES["maximum over branches"] = lambda: (PooledBranches(), torch.randn(8, 64, 8, 8))
 CASES["GLU of two layers"] = lambda: (Gated(), torch.randn(64, WIDTH))
 CASES["branches of unequal scale"] = lambda: (Branches(), torch.randn(8, 64, 8, 8))
 CASES["stacked rows of unequal scale"] = lambda: (Stacked(), torch.randn(64, WIDTH))
