@@ -2,7 +2,7 @@
 
 This is the coordinate check of muP, with numbers. Networks of several widths get the same batch and take a few steps.
 The rms of h, of dL/dh and of the change of h is fitted as width^slope, layer by layer. In a network that transfers, h
-and its changes have slope 0: then the best learning rate of a narrow network is that of a wide one.
+and its changes have slope 0. Then the best learning rate of a narrow network is that of a wide one.
 
 FACTORY takes a width and returns a PyTorch model. It may also return an optimizer, or groups of parameters as
 torch.optim takes them: `return model, MuAdam(model.parameters(), lr=1e-3)`. In a group, `lr_scale` is a factor of --lr.
@@ -132,7 +132,7 @@ class WidthOptions:
         "--input",
         multiple=True,
         metavar="[NAME=]SOURCE",
-        help="As for `run`: gaussian, digits or a file; with FACTORY as for `torch`: a file or a function, which may "
+        help="As for `run`: gaussian, digits or a file. With FACTORY as for `torch`: a file or a function, which may "
         "take the width.",
     )
     loss: str | None = option(
