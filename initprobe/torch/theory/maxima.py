@@ -109,7 +109,7 @@ def _window(sizes: tuple[int, int], each: tuple[Window, Window], row: int, colum
 
 
 def _cut_windows(width: int, rows: Window, columns: Window) -> Iterator[tuple[float, Array]]:
-    """The windows that the border cuts and those that it does not: share of the outputs, and places in a patch.
+    """Each kind of window, by what the border cuts off: its share of the outputs, and its places in a patch.
 
     Args:
         width: of a patch.

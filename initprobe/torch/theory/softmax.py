@@ -89,7 +89,7 @@ class _Rows(NamedTuple):
     def own(self) -> Array:
         """Mean product of two weights of the same key.
 
-        It grows with the correlation of two rows as that of log-normal numbers, between its exact values at 0 and 1.
+        It is exact for rows that are independent or equal, and between these as for log-normal numbers.
         """
         return np.asarray(self.base * np.exp(self.peak.growth * self.share))
 
