@@ -109,7 +109,7 @@ def _window(sizes: tuple[int, int], each: tuple[Window, Window], row: int, colum
 
 
 def _cut_windows(width: int, rows: Window, columns: Window) -> Iterator[tuple[float, Array]]:
-    """Each kind of window, by what the border cuts off: its share of the outputs, and its places in a patch.
+    """The kinds of windows that the border leaves, each with its share of the outputs.
 
     Args:
         width: of a patch.
