@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from initprobe.arrays import Array
-from initprobe.torch.theory.moments import ALIKE, Moments, NoRule, alike, broadcast, is_by_place
+from initprobe.torch.theory.moments import ALIKE, Moments, NoRule, alike, broadcast, gaussian_noise, is_by_place
 from initprobe.torch.theory.places import MOST_PLACES, axes_by_place, from_matrices, matrices, without_places
 from initprobe.torch.theory.regrouping import regrouped
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, axis_of, first, names
@@ -163,7 +163,8 @@ def _part(node: Node, of: Lookup) -> Moments:
             pairs = np.take(pairs, np.arange(size) * step, axis)
         elif size == 1 and have > 1:
             pairs = np.take(pairs, [0], axis)
-    return replace(given, shape=node.shape, pairs=pairs, bent=None, levels=ALIKE)
+    made = replace(given, shape=node.shape, pairs=pairs, bent=None, levels=ALIKE)
+    return made.with_noise(given.noise + max(gaussian_noise(made) - gaussian_noise(given), 0.0))
 
 
 def _chosen(node: Node, source: Node, given: Moments) -> tuple[int, int | slice] | None:

@@ -76,7 +76,7 @@ def _attend(node: Node, of: Lookup) -> Moments:
     held = _attention_of(node, of)
     sequences = held.by_place()
     if sequences is not None:
-        made = held.as_found(Moments(node.shape, held.value.mean, sequences.attended(held.share)))
+        made = held.as_found(Moments(node.shape, held.value.mean, sequences.attended(held.share), shared=held.value.shared))
         return replace(made, noise=held.value.noise + _mixing_noise(made))
     weights = held.weights if held.share == 1 else kept_at_random(held.weights, held.share)
     made = multiplied(weights, held.value, node.shape)

@@ -16,6 +16,7 @@ from initprobe.torch.theory.moments import (
     Moments,
     NoRule,
     broadcast,
+    fluctuation,
     independent,
     matched,
     mixed_levels,
@@ -83,8 +84,18 @@ def _added(left: Moments, right: Moments) -> Moments:
     pairs = left_entry + right_entry + 2 * left.mean * right.mean
     noise = mixed_noise([left, right], [left.square, right.square])
     levels = mixed_levels([part for part in (left, right) if part.shape == shape])
-    shared = sum(part.shared * part.square**2 for part in (left, right)) / max(left.square + right.square, 1e-300) ** 2
-    return Moments(shape, left.mean + right.mean, pairs, noise, levels=levels, shared=shared)
+    return Moments(shape, left.mean + right.mean, pairs, noise, levels=levels, shared=_shared_of_sum(left, right))
+
+
+def _shared_of_sum(*terms: Moments) -> float:
+    """Mean squared correlation of two units of a sum; what all places have in common does not count."""
+    if not any(term.shared for term in terms):
+        return 0.0
+    squares = []
+    for term in terms:
+        common = term.averaged(range(len(term.shape) - 1))
+        squares.append(max(term.square - float(common.flat[0]), 0.0))
+    return sum(term.shared * own**2 for term, own in zip(terms, squares, strict=True)) / max(sum(squares), 1e-300) ** 2
 
 
 def _of_two(node: Node, of: Lookup) -> Moments:
@@ -209,7 +220,10 @@ def _linear(factor: float) -> tuple[Callable[[Array], Array], Callable[[Array], 
 def _times(left: Moments, right: Moments) -> Moments:
     shape, (left_entry, right_entry) = matched([left, right])
     levels = left.levels if left.shape == shape else ALIKE
-    made = Moments(shape, left.mean * right.mean, left_entry * right_entry, left.noise + right.noise, levels=levels)
+    both = fluctuation(left, left_entry) * fluctuation(right, right_entry)
+    noise = left.noise + right.noise + max(Moments(shape, 0.0, both).average(), 0.0)
+    shared = max(left.shared, right.shared)
+    made = Moments(shape, left.mean * right.mean, left_entry * right_entry, noise, levels=levels, shared=shared)
     return replace(made, pairs=settled(made, made.pairs))
 
 
@@ -248,7 +262,7 @@ def _product_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
 
 def _moved(gradient: Moments, factor: Moments, source: Node) -> Moments:
     made = _times(gradient, factor)
-    return replace(summed_to(replace(made, mean=0.0), source.shape), noise=gradient.noise, common=gradient.common)
+    return replace(summed_to(replace(made, mean=0.0), source.shape), common=gradient.common)
 
 
 RULES = (

@@ -162,7 +162,7 @@ class Moments:
             return independent(self.shape, mean, square)
         pairs = (self.pairs - self.mean**2) * (measured / own) + mean**2
         along = None if self.along is None else self.along * (measured / own)
-        return Moments(self.shape, mean, pairs, along=along, levels=self.levels, shared=self.shared)
+        return Moments(self.shape, mean, pairs, along=along, levels=self.levels, shared=self.shared, common=self.common)
 
 
 def mixed_levels(parts: Sequence[Moments]) -> Mapping[int, Array]:
@@ -311,12 +311,19 @@ def broadcast(moments: Moments, shape: Sequence[int]) -> Moments:
 
 def gaussian_noise(moments: Moments) -> float:
     """Variance of the log of the measured mean square, if the entries are Gaussian."""
-    square, mean = moments.square, moments.mean
-    if square <= 0:
-        return 0.0
-    both = mean * mean
-    own = moments.pairs - both
-    return max(2 * moments.average(own * (own + 2 * both)) / square**2, 0.0)
+    return max(moments.average(fluctuation(moments, moments.pairs)), 0.0) if moments.square > 0 else 0.0
+
+
+def fluctuation(moments: Moments, pairs: Array) -> Array:
+    """Covariance of the squares of two Gaussian entries, over the squared mean square.
+
+    Args:
+        moments: of the tensor.
+        pairs: its mean products of two entries, perhaps with more indices.
+    """
+    both = moments.mean**2
+    own = pairs - both
+    return np.asarray(2 * own * (own + 2 * both) / max(moments.square, 1e-300) ** 2)
 
 
 def mixed_noise(parts: Sequence[Moments], squares: Sequence[float]) -> float:

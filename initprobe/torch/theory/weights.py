@@ -171,9 +171,10 @@ def _convolve(node: Node, of: Lookup) -> Moments:
     given, axis = of(source), len(node.shape) - len(each) - 1
     moments, fan = _through(given, node, node, True)
     made = _made(node, given, moments.pairs, fan * weights_of_product(held).mean * given.mean, bias, axis)
-    made = _with_few(made, _few(given, axis, each, int(node.argument("groups", 6, 1))), fan)
+    few = _few(given, axis, each, int(node.argument("groups", 6, 1)))
+    made = _with_few(made, few, fan)
     even = made.pairs, moments.level_pairs + (made.pairs - moments.pairs)
-    return replace(made, levels=moments.levels, even=even)
+    return replace(made, levels=moments.levels, even=even, shared=few + given.shared)
 
 
 def _convolve_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
@@ -213,7 +214,7 @@ def multiplied(left: Moments, right: Moments, shape: Sequence[int]) -> Moments:
     for axis, most in enumerate(batch):
         left_pairs, right_pairs = lengthened(left_pairs, most, axis), lengthened(right_pairs, most, axis)
     pairs = np.matmul(left_pairs, right_pairs) * size**2
-    return Moments(tuple(shape), size * left.mean * right.mean, pairs, left.noise + right.noise)
+    return Moments(tuple(shape), size * left.mean * right.mean, pairs, left.noise + right.noise, shared=right.shared)
 
 
 def _padded(moments: Moments, ndim: int) -> Array:
