@@ -160,7 +160,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
             if id(tensor) not in self._names or not isinstance(tensor, torch.nn.Parameter):
                 value = self._value(call, kind, inputs, tensor, number)
                 self._keep(tensor, value)
-                self.trace.add(call, kind, tensor, value)
+                self.trace.add(call, kind, tensor, value, number)
                 if kind == "recurrence" and number == 0 and value.signal is not None:
                     inputs = [value.signal]  # its states are made by its weights too
 

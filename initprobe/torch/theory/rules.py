@@ -14,12 +14,25 @@ from initprobe.torch.theory import (
     norms,
     pointwise,
     pooling,
+    recurrences,
     weights,
 )
 from initprobe.torch.theory.moments import NoRule
 from initprobe.torch.theory.rule import Rule
 
-_FAMILIES = (pointwise, weights, arrange, joins, concatenation, norms, pooling, attention, gates, contractions)
+_FAMILIES = (
+    pointwise,
+    weights,
+    arrange,
+    joins,
+    concatenation,
+    norms,
+    pooling,
+    attention,
+    gates,
+    contractions,
+    recurrences,
+)
 RULES: Mapping[str, Rule] = {name: rule for family in _FAMILIES for rule in family.RULES for name in rule.names}
 
 

@@ -79,6 +79,7 @@ class Node:
         activation: our record of an activation function, if there is one.
         given: moments that were taken from the tensor itself, for an input of the model.
         facts: further arrays by name, such as the entries that attention sees.
+        output: which output of the call it is, from 0.
         kept_sources: `sources`, once they were looked for.
     """
 
@@ -92,6 +93,7 @@ class Node:
     activation: Activation | None = None
     given: Moments | None = None
     facts: Mapping[str, Array] = field(default_factory=lambda: _NO_FACTS)
+    output: int = 0
     kept_sources: list[Node] | None = field(default=None, init=False)
 
     def argument(self, name: str, place: int, default: Any = None) -> Any:
@@ -157,7 +159,7 @@ class Trace:
             node.given = measured_moments(array_of(whole[:_MOST_SAMPLES] if whole.ndim > 1 else whole))
         value.node = node
 
-    def add(self, call: Call, kind: str, made: Any, value: Value) -> None:
+    def add(self, call: Call, kind: str, made: Any, value: Value, output: int = 0) -> None:
         """Note a tensor that a call made.
 
         Args:
@@ -165,6 +167,7 @@ class Trace:
             kind: name of its rule.
             made: the tensor.
             value: what was measured of it.
+            output: which output of the call it is, from 0.
         """
         signal = value.signal
         if not self._open or signal is None:
@@ -181,7 +184,7 @@ class Trace:
         facts = tensor_facts(call) if call.name in WITH_FACTS else _NO_FACTS
         shape = tuple(made.shape)
         shape = self._shapes.setdefault(shape, shape)
-        node = Node(len(self.nodes), call.name, args, kwargs, shape, value.track, kind, activation, None, facts)
+        node = Node(len(self.nodes), call.name, args, kwargs, shape, value.track, kind, activation, None, facts, output)
         self.nodes.append(node)
         value.node = node
 
