@@ -76,8 +76,8 @@ def _attend(node: Node, of: Lookup) -> Moments:
     held = _attention_of(node, of)
     sequences = held.by_place()
     if sequences is not None:
-        made = held.as_found(Moments(node.shape, held.value.mean, sequences.attended(held.share), shared=held.value.shared))
-        return replace(made, noise=held.value.noise + _mixing_noise(made))
+        made = held.as_found(Moments(node.shape, held.value.mean, sequences.attended(held.share)))
+        return replace(made, noise=held.value.noise + _mixing_noise(made), shared=held.value.shared)
     weights = held.weights if held.share == 1 else kept_at_random(held.weights, held.share)
     made = multiplied(weights, held.value, node.shape)
     return replace(made, mean=held.value.mean, noise=held.value.noise + _mixing_noise(made))
@@ -97,9 +97,10 @@ def _attend_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     if sequences is not None:
         parts = sequences.back(gradient, held.share)
         further = sequences.noise(parts[0])
-        for source, pairs in zip(held.sources, parts, strict=True):
+        others = [held.key.noise + held.value.noise + further, held.query.noise + held.value.noise + further, 0.0]
+        for source, pairs, other in zip(held.sources, parts, others, strict=True):
             moved = Moments(held.query.shape, 0.0, pairs)
-            noise = gradient.noise + _mixing_noise(moved) + (0.0 if pairs is parts[2] else further)
+            noise = gradient.noise + _mixing_noise(moved) + other
             moved = held.as_found(replace(moved, noise=noise), gradient)
             yield source, _to_heads(moved, source.shape)
         return
