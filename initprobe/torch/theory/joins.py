@@ -17,6 +17,7 @@ from initprobe.torch.theory.moments import (
     NoRule,
     broadcast,
     fluctuation,
+    gaussian_noise,
     independent,
     matched,
     mixed_levels,
@@ -145,9 +146,15 @@ def _sum_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
         if axes is not None:
             yield source, _with_mean(replace(gradient, mean=0.0), axes, factor, other_factor)
             continue
-        moved = summed_to(gradient, source.shape).scaled(factor**2)
+        moved = _summed(gradient, source.shape).scaled(factor**2)
         moved = replace(moved, gain=_gain(node, source, of, gradient), masked=None)
         yield source, _share_along(moved, gradient, of(source).scaled(factor**2, factor), of(node))
+
+
+def _summed(gradient: Moments, shape: Sequence[int]) -> Moments:
+    """The gradient of what was expanded. A sum over many places is Gaussian, and spreads as such."""
+    moved = summed_to(gradient, shape)
+    return moved if moved.shape == gradient.shape else moved.with_noise(moved.noise + gaussian_noise(moved))
 
 
 def _gain(node: Node, source: Node, of: Lookup, gradient: Moments) -> float:
@@ -262,7 +269,7 @@ def _product_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
 
 def _moved(gradient: Moments, factor: Moments, source: Node) -> Moments:
     made = _times(gradient, factor)
-    return replace(summed_to(replace(made, mean=0.0), source.shape), common=gradient.common)
+    return replace(_summed(replace(made, mean=0.0), source.shape), common=gradient.common)
 
 
 RULES = (

@@ -71,6 +71,7 @@ class Moments:
         shared: mean squared correlation of two units over samples, such as `1 / fan_in` of two rows of weights.
         common: of the gradient of attention weights or logits, `shared` of the values, and what follows from it for
             the gradient of queries: their relative growth, because keys and values are made of the same tokens.
+        against: of a measured gradient, that a norm of each unit gave it: units with large weights have a small one.
     """
 
     shape: Shape
@@ -87,6 +88,7 @@ class Moments:
     even: tuple[Array, Array] | None = None
     shared: float = 0.0
     common: float = 0.0
+    against: bool = False
 
     @property
     def values(self) -> Array | None:

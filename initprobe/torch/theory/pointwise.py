@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -56,6 +56,7 @@ class Expectations(NamedTuple):
         square_powers: the same of the squares of f, about their mean.
         slope_square_powers: the same of the squares of the slopes, about their mean.
         growth: relative change of `E f^2` per relative change of the variance.
+        slope_growth: relative change of the mean squared slope per relative change of the variance.
     """
 
     mean: float
@@ -66,6 +67,7 @@ class Expectations(NamedTuple):
     square_powers: Array
     slope_square_powers: Array
     growth: float
+    slope_growth: float
 
 
 @lru_cache(maxsize=4096)
@@ -92,7 +94,10 @@ def expectations(value: Function, slope: Function, kinks: tuple[float, ...], mea
     own, first_slopes, along, squares, slope_squares = (_powers(basis, values, weights) for values in functions)
     squares[0] = slope_squares[0] = 0.0
     mean = float(np.sum(f * weights))
-    return Expectations(mean, square, own, first_slopes, along, squares, slope_squares, growth)
+    slope_square = float(np.sum(slopes * slopes * weights))
+    rise = float(np.sum(slopes * slopes * (z * z - 1) * weights)) / 2  # by Stein's lemma
+    slope_growth = rise / slope_square if slope_square > 0 else 0.0
+    return Expectations(mean, square, own, first_slopes, along, squares, slope_squares, growth, slope_growth)
 
 
 def _hermite(z: Array) -> Array:
@@ -209,7 +214,19 @@ def uncurved(bent: Bent, gradient: Moments) -> Moments:
     shaped = Moments(gradient.shape, 0.0, pairs)
     made, along = settled(shaped, pairs * slopes), settled(shaped, along)
     noise = gradient.noise + _slope_noise(gradient, at, correlation)
-    return Moments(gradient.shape, 0.0, made, noise, along=along, masked=bent, levels=gradient.levels)
+    levels = _with_slopes(gradient, bent.given, at.slope_growth)
+    return Moments(gradient.shape, 0.0, made, noise, along=along, masked=bent, levels=levels)
+
+
+def _with_slopes(gradient: Moments, given: Moments, growth: float) -> Mapping[int, Array]:
+    """The levels of a gradient times those of the squared slope, where some places have larger entries than others."""
+    if not given.levels or given.shape != gradient.shape:
+        return gradient.levels
+    levels = dict(gradient.levels)
+    for axis, level in given.levels.items():
+        made = levels.get(axis, 1.0) * np.maximum(level, 1e-300) ** growth
+        levels[axis] = made / made.mean()
+    return levels
 
 
 def _slope_noise(gradient: Moments, at: Expectations, correlation: Array) -> float:

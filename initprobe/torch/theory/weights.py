@@ -178,8 +178,10 @@ def _convolve(node: Node, of: Lookup) -> Moments:
 
 
 def _convolve_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
-    source = _convolution(node)[0]
+    source, held, _, _, is_transposed = _convolution(node)
     moments, _ = _through(gradient, node, source, False)
+    if gradient.against and not is_transposed:
+        moments = replace(moments, pairs=moments.pairs * (1 - held.uneven))
     yield source, replace(moments, noise=gradient.noise + gaussian_noise(moments))
 
 
