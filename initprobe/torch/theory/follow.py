@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from initprobe.torch.measure import Track
-from initprobe.torch.theory.moments import Moments, NoRule, independent, matched, mixed_levels
+from initprobe.torch.theory.levels import mixed_levels
+from initprobe.torch.theory.moments import Moments, NoRule, independent, matched
 from initprobe.torch.theory.rule import Lookup, Moved
 from initprobe.torch.theory.rules import rule_of
 from initprobe.torch.theory.trace import Node, Trace

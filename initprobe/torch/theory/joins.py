@@ -10,8 +10,8 @@ from typing import Any
 from initprobe.arrays import Array
 from initprobe.torch.theory.arrange import summed_to
 from initprobe.torch.theory.laws import gain, with_law_of_sum
+from initprobe.torch.theory.levels import mixed_levels, product_of_levels
 from initprobe.torch.theory.moments import (
-    ALIKE,
     Bent,
     Moments,
     NoRule,
@@ -20,11 +20,10 @@ from initprobe.torch.theory.moments import (
     gaussian_noise,
     independent,
     matched,
-    mixed_levels,
     mixed_noise,
 )
 from initprobe.torch.theory.norms import by_hand, by_hand_back, mean_axes
-from initprobe.torch.theory.places import settled
+from initprobe.torch.theory.places import settled, strengthened
 from initprobe.torch.theory.pointwise import bent_of, curved, to_base
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, constant, names
 from initprobe.torch.theory.trace import Constant, Node
@@ -226,12 +225,13 @@ def _linear(factor: float) -> tuple[Callable[[Array], Array], Callable[[Array], 
 
 def _times(left: Moments, right: Moments) -> Moments:
     shape, (left_entry, right_entry) = matched([left, right])
-    levels = left.levels if left.shape == shape else ALIKE
+    levels, factor = product_of_levels([part.levels for part in (left, right) if part.shape == shape])
     both = fluctuation(left, left_entry) * fluctuation(right, right_entry)
     noise = left.noise + right.noise + max(Moments(shape, 0.0, both).average(), 0.0)
     shared = max(left.shared, right.shared)
     made = Moments(shape, left.mean * right.mean, left_entry * right_entry, noise, levels=levels, shared=shared)
-    return replace(made, pairs=settled(made, made.pairs))
+    pairs = made.pairs if factor == 1 else strengthened(made.pairs, made, factor)
+    return replace(made, pairs=settled(made, pairs))
 
 
 def _product_of_two(node: Node, left: Node, right: Node, of: Lookup) -> Moments:

@@ -10,9 +10,9 @@ from functools import lru_cache
 import numpy as np
 
 from initprobe.arrays import Array
+from initprobe.torch.theory.expectations import Function
 from initprobe.torch.theory.laws import likely_values
 from initprobe.torch.theory.moments import Bent
-from initprobe.torch.theory.pointwise import Function
 from initprobe.torch.theory.window import Window
 
 _PATCHES = 1 << 12  # patches that are drawn for a maximum

@@ -71,6 +71,8 @@ class Moments:
         shared: mean squared correlation of two units over samples, such as `1 / fan_in` of two rows of weights.
         common: of the gradient of attention weights or logits, `shared` of the values, and what follows from it for
             the gradient of queries: their relative growth, because keys and values are made of the same tokens.
+        rise: of a gradient, how the mean squared slope that it went back through grows with the variance of its input;
+            behind a small kernel, times the mean share of one entry in a unit.
         against: of a measured gradient, that a norm of each unit gave it: units with large weights have a small one.
     """
 
@@ -88,6 +90,7 @@ class Moments:
     even: tuple[Array, Array] | None = None
     shared: float = 0.0
     common: float = 0.0
+    rise: float = 0.0
     against: bool = False
 
     @property
@@ -164,22 +167,16 @@ class Moments:
             return independent(self.shape, mean, square)
         pairs = (self.pairs - self.mean**2) * (measured / own) + mean**2
         along = None if self.along is None else self.along * (measured / own)
-        return Moments(self.shape, mean, pairs, along=along, levels=self.levels, shared=self.shared, common=self.common)
-
-
-def mixed_levels(parts: Sequence[Moments]) -> Mapping[int, Array]:
-    """The levels of a sum of independent terms of the same shape; a term of another shape has none."""
-    shape = parts[0].shape
-    axes = {axis for part in parts for axis in part.levels}
-    total = sum(part.square for part in parts)
-    if not axes or total <= 0:
-        return ALIKE
-    levels = {}
-    for axis in axes:
-        if all(len(part.shape) == len(shape) and part.shape[axis] == shape[axis] for part in parts):
-            terms = [part.square * part.levels.get(axis, np.ones(shape[axis])) for part in parts]
-            levels[axis] = np.sum(terms, 0) / total
-    return levels
+        return Moments(
+            self.shape,
+            mean,
+            pairs,
+            along=along,
+            levels=self.levels,
+            shared=self.shared,
+            common=self.common,
+            rise=self.rise,
+        )
 
 
 def independent(shape: Sequence[int], mean: float, square: float) -> Moments:

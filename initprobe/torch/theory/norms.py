@@ -73,7 +73,7 @@ def denormalised(
     for axis in set(axes_by_place(shaped)) - set(axes_by_place(normal)):
         variance = lengthened(variance, left.shape[axis], axis, normal.shape[axis]) if variance.ndim else variance
     made = settled(shaped, left / variance * (factor + spread))
-    return Moments(normal.shape, 0.0, made, gradient.noise, levels=levels)
+    return Moments(normal.shape, 0.0, made, gradient.noise, levels=levels, rise=gradient.rise)
 
 
 def _spread(normal: Moments, axes: Sequence[int]) -> float:

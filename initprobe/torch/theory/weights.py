@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -182,7 +183,8 @@ def _convolve_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     moments, _ = _through(gradient, node, source, False)
     if gradient.against and not is_transposed:
         moments = replace(moments, pairs=moments.pairs * (1 - held.uneven))
-    yield source, replace(moments, noise=gradient.noise + gaussian_noise(moments))
+    share = held.uneven + 1 / math.prod(held.shape[1:]) if held.uneven else 0.0
+    yield source, replace(moments, noise=gradient.noise + gaussian_noise(moments), rise=gradient.rise * share)
 
 
 def _embedding(node: Node, of: Lookup) -> Moments:

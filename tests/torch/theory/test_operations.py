@@ -151,6 +151,25 @@ class PooledBranches(nn.Module):
         return self.out(self.last(self.third(x)).relu().mean((2, 3)))
 
 
+class Excited(nn.Module):
+    """Two depthwise convolutions with batch norm and SiLU, then a gate made of the mean over positions."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.out = nn.Conv2d(32, 192, 1, bias=False), nn.Linear(192, 64)
+        self.kernels = nn.ModuleList(nn.Conv2d(192, 192, 3, padding=1, groups=192, bias=False) for _ in range(2))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(192) for _ in range(3))
+        self.down, self.up = nn.Linear(192, 96), nn.Linear(96, 192)
+
+    def forward(self, x):
+        x = F.silu(self.norms[2](self.first(x)))
+        for kernel, norm in zip(self.kernels, self.norms, strict=False):
+            x = F.silu(norm(kernel(x)))
+        gate = torch.sigmoid(self.up(F.silu(self.down(x.mean((2, 3))))))
+        return self.out((x * gate[..., None, None]).transpose(1, 3))
+
+
+CASES["depthwise convolutions and a gate"] = lambda: (Excited(), torch.randn(8, 32, 10, 10))
 CASES["peaked attention"] = lambda: (SelfAttention(4, 2.0, False), torch.randn(4, 40, WIDTH))
 CASES["peaked attention by hand"] = lambda: (SelfAttention(4, 2.0, True), torch.randn(4, 40, WIDTH))
 CASES["attention by hand"] = lambda: (SelfAttention(8, 0.3, True), torch.randn(4, 40, WIDTH))
