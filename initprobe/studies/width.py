@@ -73,7 +73,7 @@ def width(
         MemoryLimitError: the largest network would not fit in memory.
     """
     plan = WidthPlan(tuple(widths), seeds, steps, optimizer, lr, try_fixes)
-    experiments = [prepare(_at_width(config, each, plan), "--widths") for each in plan.widths]
+    experiments = [prepare(_at_width(config, each, plan), "widths") for each in plan.widths]
     _check(experiments)
     study = _Study(experiments, plan, mup, checked_threads(threads), progress)
     return coordinate_check(plan, study.measure, study.subject)

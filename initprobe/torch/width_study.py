@@ -111,8 +111,8 @@ class WidthStudy:
         if needed > _SHARE * (available := available_bytes()):
             raise MemoryLimitError(
                 f"{self.target}({widths[-1]}) needs about {needed / 1e9:,.1f} GB to be trained, and "
-                f"{available / 1e9:,.1f} GB is free; lower --widths or the input",
-                field="--widths",
+                f"{available / 1e9:,.1f} GB is free; lower `widths` or the input",
+                field="widths",
             )
 
     def _abstract(self, width: int) -> Any:
