@@ -1,4 +1,4 @@
-"""Levels: the mean square at each place along an axis over that of all places, as near the border of a picture."""
+"""Levels: the mean square at each place along an axis, over that of all places."""
 
 from __future__ import annotations
 

@@ -71,9 +71,9 @@ class Moments:
         shared: mean squared correlation of two units over samples, such as `1 / fan_in` of two rows of weights.
         common: of the gradient of attention weights or logits, `shared` of the values, and what follows from it for
             the gradient of queries: their relative growth, because keys and values are made of the same tokens.
-        rise: of a gradient, how the mean squared slope that it went back through grows with the variance of its input;
-            behind a small kernel, times the mean share of one entry in a unit.
-        against: of a measured gradient, that a norm of each unit gave it: units with large weights have a small one.
+        rise: of a gradient, how the squared slope that it went back through grows with the variance of its input.
+            Behind a small kernel, it is times the mean share of one entry in a unit.
+        against: of a measured gradient, that it came from a norm of each unit. Units with large weights have a small one.
     """
 
     shape: Shape
