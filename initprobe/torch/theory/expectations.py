@@ -32,7 +32,8 @@ class Expectations(NamedTuple):
         square_powers: the same of the squares of f, about their mean.
         slope_square_powers: the same of the squares of the slopes, about their mean.
         growth: relative change of `E f^2` per relative change of the variance.
-        slope_growth: relative change of the mean squared slope per relative change of the variance.
+        level_growth: relative change of `E f^2` per relative change of the mean square of the argument.
+        slope_growth: the same of the mean squared slope.
         together: relative covariance of the squares of f about its mean and of the slopes.
     """
 
@@ -44,6 +45,7 @@ class Expectations(NamedTuple):
     square_powers: Array
     slope_square_powers: Array
     growth: float
+    level_growth: float
     slope_growth: float
     together: float
 
@@ -71,13 +73,18 @@ def expectations(value: Function, slope: Function, kinks: tuple[float, ...], mea
     functions = (f, slopes, slopes * z, f * f, slopes * slopes)
     own, first_slopes, along, squares, slope_squares = (_powers(basis, values, weights) for values in functions)
     squares[0] = slope_squares[0] = 0.0
-    mean = float(np.sum(f * weights))
     slope_square = float(np.sum(slopes * slopes * weights))
-    rise = float(np.sum(slopes * slopes * (z * z - 1) * weights)) / 2  # by Stein's lemma
+    with np.errstate(all="ignore"):
+        x = z * (z + mean / std) if std > 0 else np.ones_like(z)
+        rise = float(np.sum(slopes * slopes * (x - 1) * weights)) / 2  # by parts
+        level_growth = float(np.sum(f * slopes * (mean + std * z) * weights)) / square if square > 0 else 1.0
     slope_growth = rise / slope_square if slope_square > 0 else 0.0
+    mean = float(np.sum(f * weights))
     variance = max(square - mean**2, 1e-300)
     together = float(np.sum((f - mean) ** 2 * slopes * slopes * weights)) / max(variance * slope_square, 1e-300) - 1
-    return Expectations(mean, square, own, first_slopes, along, squares, slope_squares, growth, slope_growth, together)
+    return Expectations(
+        mean, square, own, first_slopes, along, squares, slope_squares, growth, level_growth, slope_growth, together
+    )
 
 
 def _hermite(z: Array) -> Array:

@@ -46,7 +46,7 @@ def with_slopes(gradient: Moments, given: Moments, growth: float) -> tuple[Mappi
     Args:
         gradient: moments of the gradient of the output.
         given: moments of the input of the function.
-        growth: relative change of the mean squared slope per relative change of the variance.
+        growth: relative change of the mean squared slope per relative change of the mean square.
     """
     if not given.levels or given.shape != gradient.shape:
         return gradient.levels, 1.0
@@ -62,7 +62,7 @@ def of_function(given: Moments, growth: float) -> tuple[Mapping[int, Array], flo
 
     Args:
         given: moments of the entries.
-        growth: relative change of the mean square of the function per relative change of the variance.
+        growth: relative change of the mean square of the function per relative change of that of the entries.
     """
     levels, factor = {}, 1.0
     for axis, level in given.levels.items():

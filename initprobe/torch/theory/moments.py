@@ -73,7 +73,7 @@ class Moments:
             the gradient of queries: their relative growth, because keys and values are made of the same tokens.
         rise: of a gradient, how the squared slope that it went back through grows with the variance of its input.
             Behind a small kernel, it is times the mean share of one entry in a unit.
-        against: of a measured gradient, that it came from a norm of each unit. Units with large weights have a small one.
+        against: of a measured gradient, that a norm of each unit gave it. Units with large weights have small ones.
     """
 
     shape: Shape

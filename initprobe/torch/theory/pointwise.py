@@ -84,7 +84,7 @@ def curved(bent: Bent) -> Moments:
     pairs = dual(at.powers, correlation)
     own = given.average(dual(at.square_powers, correlation)) / at.square**2 if at.square > 0 else 0.0
     inherited = max(given.noise - gaussian_noise(given), 0.0)
-    levels, factor = of_function(given, at.growth)
+    levels, factor = of_function(given, at.level_growth)
     pairs = _as_large(given, pairs if factor == 1 else strengthened(pairs, given, factor))
     noise = at.growth**2 * inherited + max(own, 0.0)
     first_order = float(at.powers[1] / max(at.powers[1:].sum(), 1e-300))
