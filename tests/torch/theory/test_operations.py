@@ -9,6 +9,8 @@ from torch import nn  # noqa: E402
 
 from initprobe.torch import probe  # noqa: E402
 
+# Means over positions are alike in all samples, so a layer of them has few independent rows.
+SPREADS = {"depthwise convolutions and a gate": 0.15}
 TENSORS = ("preactivation", "output", "output_gradient")
 WIDTH = 256
 
@@ -193,4 +195,8 @@ def test_an_operation_has_a_prediction_within_its_spread(name):
                 predicted = getattr(column, tensor)
                 if predicted.reason != "no gradient":
                     assert predicted.reason is None, (layer.name, tensor)
-                    assert abs(predicted.z) < 5 and predicted.log_sd < 0.11, (layer.name, tensor, predicted)
+                    assert abs(predicted.z) < 5 and predicted.log_sd < SPREADS.get(name, 0.1), (
+                        layer.name,
+                        tensor,
+                        predicted,
+                    )
