@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue
 
 from initprobe.results.base import SCHEMA_VERSION, Finite, Record, Severity, read_record
 from initprobe.results.display import HasFigures
+from initprobe.results.summary import Environment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,6 +92,7 @@ class CoordinateCheck(Record, HasFigures):
         fix: lines that make it transfer; they were tried. Empty for none.
         fix_note: what was tried without success; null if a fix is given or none is needed.
         elapsed_s: duration in seconds.
+        environment: versions and machine; null in files of an earlier version.
     """
 
     schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
@@ -110,6 +112,7 @@ class CoordinateCheck(Record, HasFigures):
     fix: tuple[str, ...] = ()
     fix_note: str | None = None
     elapsed_s: Annotated[float, Field(ge=0)] = 0.0
+    environment: Environment | None = None
 
     @classmethod
     def from_json(cls, text: str | bytes, source: str = "JSON") -> CoordinateCheck:

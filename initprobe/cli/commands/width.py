@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from initprobe.cli.progress import Advance
     from initprobe.prediction.width_check import WidthPlan
     from initprobe.results.coordinate_check import CoordinateCheck
-    from initprobe.results.summary import Environment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +180,7 @@ def command(options: WidthOptions) -> None:
     if options.report:
         from initprobe.reports.html_width import width_page
 
-        outputs.write_page(options.report, width_page(check, typed(), _machine(options)))
+        outputs.write_page(options.report, width_page(check, typed()))
     _write_reports(check, options)
     to = console(text_stream(*written))
     if options.quiet:
@@ -189,18 +188,6 @@ def command(options: WidthOptions) -> None:
     else:
         print_width(check, to, options.verbose)
     _fail(check, options.fail_on)
-
-
-def _machine(options: WidthOptions) -> Environment:
-    """Versions and threads, with those of PyTorch for a model."""
-    from initprobe.engine.threads import checked_threads
-    from initprobe.results.environment import environment
-
-    if not options.target:
-        return environment(checked_threads(options.threads))
-    from initprobe.torch.descriptions import torch_version
-
-    return environment(options.threads or 1, torch_version())
 
 
 def _of_model(options: WidthOptions, plan: WidthPlan, bar: Advance | None) -> CoordinateCheck:

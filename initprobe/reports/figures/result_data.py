@@ -163,7 +163,7 @@ def _uneven(result: ProbeResult, tensor: str) -> tuple[float, float] | None:
     """
     tensors = [layer.tensor(tensor) for layer in result.layers]
     reaches = _reaches(tensors)
-    even = _UNEVEN * min(reaches, default=0.0) if result.modules else _BEYOND * _reach(tensors)
+    even = _UNEVEN * min(reaches, default=0.0) if result.is_of_model else _BEYOND * _reach(tensors)
     if not reaches or max(reaches) <= even:
         return None
     return max(min(reaches), max(reaches) / 10**_MOST_DECADES) / 2, _stretched(max(reaches))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from initprobe.arrays import Array
+from initprobe.torch.theory.mapped import is_taken, taken, taken_back
 from initprobe.torch.theory.moments import ALIKE, Moments, NoRule, alike, broadcast, gaussian_noise, is_by_place
 from initprobe.torch.theory.places import MOST_PLACES, axes_by_place, from_matrices, matrices, without_places
 from initprobe.torch.theory.regrouping import regrouped
@@ -97,9 +98,8 @@ def summed_to(gradient: Moments, shape: Sequence[int]) -> Moments:
         if axis < extra or (shape[axis - extra] == 1 and size > 1):
             pairs = gradient.averaged([axis], pairs) * size**2
     levels = gradient.levels if gradient.shape == tuple(shape) else ALIKE
-    return replace(
-        gradient, shape=tuple(shape), pairs=pairs.reshape(pairs.shape[extra:]), bent=None, along=None, levels=levels
-    )
+    pairs = pairs.reshape(pairs.shape[extra:])
+    return gradient.changed(shape=tuple(shape), pairs=pairs, bent=None, along=None, levels=levels)
 
 
 def _expand_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
@@ -141,6 +141,8 @@ def _kept_axes(node: Node, source: Node) -> list[int | None]:
 
 
 def _part(node: Node, of: Lookup) -> Moments:
+    if is_taken(node):
+        return taken(node, of)
     source = first(node)
     given, axes = of(source), _kept_axes(node, source)
     chosen = _chosen(node, source, given)
@@ -228,6 +230,9 @@ def _has_step(node: Node) -> bool:
 
 
 def _part_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
+    if is_taken(node):
+        yield from taken_back(node, of, gradient)
+        return
     source = first(node)
     chosen = _chosen(node, source, of(source))
     if chosen is not None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from initprobe.arrays import Array, normal_density
-from initprobe.meanfield.quadrature import panel_nodes
+from initprobe.meanfield.quadrature import distinct, panel_nodes
 
 Function = Callable[[Array], Array]
 
@@ -62,29 +62,41 @@ def expectations(value: Function, slope: Function, kinks: tuple[float, ...], mea
         std: of its argument.
     """
     cuts = [(kink - mean) / std for kink in kinks] if std > 0 else []
-    edges = np.unique([*_PANELS, *(cut for cut in cuts if abs(cut) < 9)])
-    z, weights = (part.ravel() for part in panel_nodes(edges[:-1], edges[1:], _NODES))
-    weights = weights * normal_density(z)
+    z, weights, basis = _rule(tuple(cut for cut in cuts if abs(cut) < _PANELS[-1]))
+    x = mean + std * z
     with np.errstate(all="ignore"):
-        f, slopes = value(mean + std * z), slope(mean + std * z)
-    basis = _hermite(z)
-    square = float(np.sum(f * f * weights))
-    growth = float(np.sum(f * slopes * std * z * weights)) / square if square > 0 else 1.0
-    functions = (f, slopes, slopes * z, f * f, slopes * slopes)
-    own, first_slopes, along, squares, slope_squares = (_powers(basis, values, weights) for values in functions)
+        f, slopes = value(x), np.broadcast_to(slope(x), x.shape)
+        tilted, steep = slopes * z, slopes * slopes
+        own, first_slopes, along, squares, slope_squares = _powers(
+            basis, np.stack(np.broadcast_arrays(f, slopes, tilted, f * f, steep)), weights
+        )
+        square = float(f * f @ weights)
+        growth = float(f * tilted @ weights) * std / square if square > 0 else 1.0
+        level_growth = float(f * slopes * x @ weights) / square if square > 0 else 1.0
+        slope_growth, together = _of_slopes(z, z * (mean / std) if std > 0 else 1 - z * z, f, steep, weights)
     squares[0] = slope_squares[0] = 0.0
-    slope_square = float(np.sum(slopes * slopes * weights))
-    with np.errstate(all="ignore"):
-        x = z * (z + mean / std) if std > 0 else np.ones_like(z)
-        rise = float(np.sum(slopes * slopes * (x - 1) * weights)) / 2  # by parts
-        level_growth = float(np.sum(f * slopes * (mean + std * z) * weights)) / square if square > 0 else 1.0
-    slope_growth = rise / slope_square if slope_square > 0 else 0.0
-    mean = float(np.sum(f * weights))
-    variance = max(square - mean**2, 1e-300)
-    together = float(np.sum((f - mean) ** 2 * slopes * slopes * weights)) / max(variance * slope_square, 1e-300) - 1
     return Expectations(
-        mean, square, own, first_slopes, along, squares, slope_squares, growth, level_growth, slope_growth, together
-    )
+        float(f @ weights), square, own, first_slopes, along, squares, slope_squares,
+        growth, level_growth, slope_growth, together,
+    )  # fmt: skip
+
+
+def _of_slopes(z: Array, shift: Array, f: Array, steep: Array, weights: Array) -> tuple[float, float]:
+    """`slope_growth`, by parts, and `together`; `shift` is `z mean / std`, and `steep` the squares of the slopes."""
+    total = float(steep @ weights)
+    if total <= 0:
+        return 0.0, 0.0
+    own = (f - float(f @ weights)) ** 2
+    growth = float(steep * (z * z + shift - 1) @ weights) / 2 / total
+    return growth, float(own * steep @ weights) / max(float(own @ weights) * total, 1e-300) - 1
+
+
+@lru_cache(maxsize=16)
+def _rule(cuts: tuple[float, ...]) -> tuple[Array, Array, Array]:
+    """Nodes and weights of the Gaussian integral, and `_hermite` at these nodes, with panels that end at some cuts."""
+    edges = distinct(np.append(_PANELS, cuts))
+    z, weights = (part.ravel() for part in panel_nodes(edges[:-1], edges[1:], _NODES))
+    return z, weights * normal_density(z), _hermite(z)
 
 
 def _hermite(z: Array) -> Array:
@@ -95,9 +107,12 @@ def _hermite(z: Array) -> Array:
     return np.array(rows)
 
 
-def _powers(basis: Array, values: Array, weights: Array) -> Array:
-    own = (basis @ (values * weights)) ** 2
-    return np.append(own, max(float(np.sum(values * values * weights) - own.sum()), 0.0))
+def _powers(basis: Array, functions: Array, weights: Array) -> Array:
+    """The squared coefficients of functions, and the rest of their mean squares, `(functions, orders + 1)`."""
+    weighted = functions * weights
+    own = (weighted @ basis.T) ** 2
+    rest = np.vecdot(functions, weighted) - own.sum(1)
+    return np.column_stack([own, np.maximum(rest, 0.0)])
 
 
 def dual(powers: Array, correlation: Array) -> Array:

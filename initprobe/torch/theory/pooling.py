@@ -9,13 +9,13 @@ import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.torch.theory.laws import of_normal
-from initprobe.torch.theory.maxima import CORRELATIONS, Maxima, maxima
 from initprobe.torch.theory.moments import Bent, Moments, NoRule, gaussian_noise
 from initprobe.torch.theory.pointwise import bent_of, of_bent
 from initprobe.torch.theory.pooled_pieces import pieces_of, pooled, pooled_back
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, first, names
 from initprobe.torch.theory.trace import Node
 from initprobe.torch.theory.window import Window, per_axis, swept, windows
+from initprobe.torch.theory.window_maxima import CORRELATIONS, Maxima, maxima
 
 
 def _latent(node: Node, given: Moments) -> tuple[Bent, Array]:

@@ -15,8 +15,10 @@ from initprobe.arrays import Array
 from initprobe.torch import module_kinds
 from initprobe.torch.call_kinds import Call
 from initprobe.torch.layer_facts import GATES
+from initprobe.torch.theory.place_facts import WITH_PLACES, bag_facts, place_facts
 
-WITH_FACTS = frozenset(("embedding", "softmax", "scaled_dot_product_attention")) | module_kinds.RECURRENCES
+_OTHERS = frozenset(("embedding", "embedding_bag", "softmax", "scaled_dot_product_attention"))
+WITH_FACTS = _OTHERS | module_kinds.RECURRENCES | WITH_PLACES
 _MASKED = -1e4  # logits up to this are masked
 
 
@@ -28,10 +30,15 @@ def tensor_facts(call: Call) -> Mapping[str, Array]:
 
     Returns:
         By name: `equal`, the share of equal tokens of an embedding; `open`, the entries that attention sees. `gates`:
-        mean and variance of each gate's part of each parameter of a recurrence, `(parameters, gates, 2)`.
+        mean and variance of each gate's part of each parameter of a recurrence, `(parameters, gates, 2)`. Of places,
+        see `place_facts`.
     """
     if call.name in module_kinds.RECURRENCES:
         return {"gates": _gates(call)}
+    if call.name == "embedding_bag":
+        return bag_facts(call)
+    if call.name in WITH_PLACES:
+        return place_facts(call)
     if call.name == "embedding" and call.args:
         return {"equal": _equal(call.args[0].detach().cpu().numpy())}
     if call.name == "softmax" and call.tensors[0].ndim > 1:

@@ -45,6 +45,7 @@ class Constant:
         track: statistics of a weight that were measured for its layer; they stand for `mean` and `square`.
         uneven: of the kernels of a convolution, relative variance of their mean square, where they have few entries.
         as_moments: what rules made of these numbers, for independent entries.
+        as_weights: the same of the weights of a product.
     """
 
     shape: tuple[int, ...]
@@ -55,6 +56,7 @@ class Constant:
     track: Track | None = None
     uneven: float = 0.0
     as_moments: Moments | None = field(default=None, init=False)
+    as_weights: Any = field(default=None, init=False)
 
     @property
     def moments(self) -> tuple[float, float]:
@@ -157,7 +159,7 @@ class Trace:
             return
         node = self._new("input", tensor)
         node.track = value.track
-        if is_measured(tensor):
+        if is_measured(tensor) and tensor.layout is torch.strided:
             whole = tensor.detach()
             node.given = measured_moments(array_of(whole[:_MOST_SAMPLES] if whole.ndim > 1 else whole))
         value.node = node
@@ -181,6 +183,8 @@ class Trace:
         kwargs = _NO_FACTS
         if call.kwargs:
             kwargs = dict(zip(call.kwargs, self._arguments(call.kwargs.values(), call), strict=True))
+        if call.name == "linear":
+            _take_pairs(args[:1], call, False)  # of a signal that does not depend on the input, such as latent queries
         if kind in _WITH_PAIRS:
             _take_pairs(args, call, call.name in ("mul", "multiply"))
         activation = signal.steps[-1].activation if kind == "activation" and signal.steps else None
