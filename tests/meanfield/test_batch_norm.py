@@ -165,7 +165,7 @@ def test_the_directions_of_a_narrow_network():
     assert all(0.11 < here.noise.variance < 0.18 for here in passes[12:])
 
 
-def test_a_gradient_far_below_the_loss_has_no_prediction_and_the_reason_is_said():
+def test_a_gradient_far_below_the_loss_has_no_prediction_and_a_reason():
     """GELU lengthens rows from layer to layer; the forward pass follows them, and the gradient is refused."""
     config = ProbeConfig(init="he", act="gelu", layers=40, width=80, batch=60, draws=1, norm="batch")
     result = measured(config, threads=1)
