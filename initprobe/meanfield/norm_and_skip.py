@@ -38,6 +38,7 @@ from initprobe.meanfield.norm_and_skip_gradients import LayerGradients, LayerPas
 from initprobe.meanfield.predict import LayerTheory
 from initprobe.meanfield.propagate import first_pairs, group_moments
 from initprobe.meanfield.radial import quotient
+from initprobe.meanfield.residual_gradients import residual_gradients
 from initprobe.meanfield.row_grid import RowGrid
 from initprobe.meanfield.signals import Signal, cosines, pair_statistics
 
@@ -70,7 +71,11 @@ def theory_of(
         passes: from `forward_passes`.
         batch: samples in a batch.
     """
+    is_by_row = any(wiring.by_batch for wiring in wirings)
+    has_skip = any(wiring.skip is not None for wiring in wirings)
     with np.errstate(all="ignore"):
+        if has_skip and not is_by_row:
+            return tuple(map(_theory, passes, residual_gradients(layers, wirings, passes), wirings))
         return tuple(map(_theory, passes, gradients(layers, wirings, passes, batch), wirings))
 
 

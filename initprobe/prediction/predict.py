@@ -109,6 +109,8 @@ def _norm_and_skip_prediction(
         )
     except OverflowError:  # a square beyond the range of float64
         spreads = [UNKNOWN] * len(layers)
+    if config.residual and config.norm != "batch":
+        layers, spreads = with_biases(layers, spreads)
     return NetworkPrediction(_where_known(layers, spreads, _MOST_LEFT_OUT[config.norm == "batch"]), spreads)
 
 
