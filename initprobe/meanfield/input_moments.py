@@ -73,6 +73,15 @@ class InputMoments:
         return cls(np.full(1, mean_square), np.zeros(1), *pairs, cokurtosis=1 + 2 * cosine**2)
 
 
+def paired_rows(count: int) -> npt.NDArray[np.intp]:
+    """Numbers of the rows whose pairs are measured, evenly spaced.
+
+    Args:
+        count: rows of a batch.
+    """
+    return np.linspace(0, count - 1, min(count, PAIRED_ROWS)).round().astype(np.intp)
+
+
 def add_moments(held: list[InputMoments], measured: Sequence[InputMoments]) -> None:
     """Add the moments of further batches to a list. Only the first of all keeps its `gram`, which is large.
 
@@ -86,7 +95,7 @@ def add_moments(held: list[InputMoments], measured: Sequence[InputMoments]) -> N
 
 def _gram(rows: Array) -> Array:
     """Mean products of all pairs of some evenly spaced rows, `(rows, rows)`; zero rows are among them."""
-    chosen = rows[:: -(-len(rows) // PAIRED_ROWS)]
+    chosen = rows[paired_rows(len(rows))]
     return np.asarray(chosen @ chosen.T / rows.shape[1])
 
 

@@ -23,7 +23,7 @@ from initprobe.prediction.fix_trial import FixSearch, Works
 from initprobe.prediction.fix_wider import wider, with_units
 from initprobe.prediction.forecast import COMMON_SHARE, Forecast, Network
 from initprobe.prediction.predict import norm_and_skip_theory
-from initprobe.prediction.rules import no_theory, rules_of
+from initprobe.prediction.rules import no_series, rules_of
 from initprobe.prediction.typical import HALF, loss_probability
 from initprobe.results.summary import TypicalDraw
 from initprobe.spec import Spec
@@ -247,7 +247,7 @@ def holds(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, *, di
         inputs: moments of the input.
         distinct: whether inputs must not become alike either, with norms or skips.
     """
-    if no_theory(config, sizes, inputs, _batch(config, inputs)) or (
+    if no_series(config, sizes, inputs, _batch(config, inputs)) or (
         config.residual and not branches(sizes, config.block)
     ):
         return False

@@ -19,7 +19,8 @@ from initprobe.meanfield.input_moments import InputMoments, similar_rows
 from initprobe.meanfield.layer import Layer, State, layer_batches
 from initprobe.meanfield.moments import histograms
 from initprobe.meanfield.predict import LayerTheory, predict
-from initprobe.prediction.rules import no_theory, removes_means, rules_of
+from initprobe.prediction.drawn import are_drawn, with_drawn_networks
+from initprobe.prediction.rules import no_series, no_theory, rules_of
 from initprobe.results.base import TENSORS, Histogram
 from initprobe.results.layers import LayerStats, TensorStats
 from initprobe.results.layers import LayerTheory as Prediction
@@ -111,6 +112,11 @@ def _norm_and_skip_prediction(
         spreads = [UNKNOWN] * len(layers)
     if config.residual and config.norm != "batch":
         layers, spreads = with_biases(layers, spreads)
+    if are_drawn(rules, around, spreads, inputs, batch) or no_series(config, sizes, inputs, batch):
+        with_means = _surrounded(config, sizes, with_means=True)[1]
+        drawn = with_drawn_networks(config, with_means, around, inputs, samples, layers, spreads)
+        if drawn is not None:
+            return NetworkPrediction(_where_known(drawn[0], drawn[1], _MOST_LEFT_OUT[0]), drawn[1])
     return NetworkPrediction(_where_known(layers, spreads, _MOST_LEFT_OUT[config.norm == "batch"]), spreads)
 
 
@@ -210,10 +216,15 @@ def norm_and_skip_theory(
     return predict_norm_and_skip(config.activation, rules, around, inputs, batch)
 
 
-def _surrounded(config: ProbeConfig, sizes: Sequence[int]) -> tuple[list[Wiring], list[Layer]]:
-    """The norm and skip of every layer, and its rules, with weights of 0 where a branch starts at 0."""
+def _surrounded(
+    config: ProbeConfig, sizes: Sequence[int], *, with_means: bool = False
+) -> tuple[list[Wiring], list[Layer]]:
+    """The norm and skip of every layer, and its rules, with weights of 0 where a branch starts at 0.
+
+    Means of weights are kept for drawn networks alone.
+    """
     around, of_config = wirings(config, sizes), rules_of(config, sizes)
-    if removes_means(config):
+    if not with_means:
         of_config = [replace(layer_rule, weight_mean=0.0) for layer_rule in of_config]
     rules = [
         replace(layer_rule, weight_variance=0.0) if wiring.zero else layer_rule

@@ -32,7 +32,7 @@ _QUANTILES, _BISECTIONS = 2000, 60
 def no_theory(
     config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments | None = None, batch: int | None = None
 ) -> str | None:
-    """Why mean-field theory does not apply to a network, as a sentence; None where it applies.
+    """Why there is no prediction for a network, as a sentence; None where mean-field theory or drawn networks give one.
 
     Args:
         config: of the run.
@@ -42,11 +42,44 @@ def no_theory(
     """
     if fault := _weights_fault(config, sizes):
         return fault
-    if any(wiring.by_sample and size == 1 for wiring, size in zip(wirings(config, sizes), sizes[1:], strict=True)):
-        return "no mean-field prediction: layer norm over one unit makes z 0 for every input"
+    fault = _series_fault(config, sizes, inputs, batch)
+    if fault is None or inputs is None or batch is None:
+        return fault
+    return _drawing_fault(config, sizes, inputs, batch)
+
+
+def no_series(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, batch: int) -> str | None:
+    """Why mean-field theory does not apply to a network, as a sentence; None where it applies.
+
+    Args:
+        config: of the run.
+        sizes: features of the input, then units of each layer.
+        inputs: moments of the input.
+        batch: number of samples in one batch.
+    """
+    return _weights_fault(config, sizes) or _series_fault(config, sizes, inputs, batch)
+
+
+def _series_fault(
+    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments | None, batch: int | None
+) -> str | None:
+    """Why a series in 1/width and 1/batch does not hold, where networks can be drawn in its place."""
+    if not (config.is_plain or removes_means(config)) and any(layer.weight_mean for layer in rules_of(config, sizes)):
+        return (
+            f"no mean-field prediction: {config.initializer.name} weights have a mean; theory of residual networks and "
+            "of batch norm needs weights of mean 0"
+        )
     if config.norm == "batch" and inputs is not None and batch is not None and (fault := _batch_fault(inputs, batch)):
         return f"no mean-field prediction: {fault}"
     return None
+
+
+def _drawing_fault(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, batch: int) -> str | None:
+    """Why drawn networks say nothing either."""
+    from initprobe.meanfield.drawn_batches import fault_of
+
+    fault = fault_of(rules_of(config, sizes), wirings(config, sizes), inputs, batch)
+    return fault and f"no mean-field prediction: {fault}"
 
 
 def _batch_fault(inputs: InputMoments, batch: int) -> str | None:
@@ -65,17 +98,14 @@ def _weights_fault(config: ProbeConfig, sizes: Sequence[int]) -> str | None:
         return f"no mean-field prediction: {config.network.fault}"
     if init.fit is not None:
         return f"no mean-field prediction: {init.name} weights depend on the data"
-    if not (config.is_plain or removes_means(config)) and any(layer.weight_mean for layer in rules_of(config, sizes)):
+    if not init.distribution.gaussian_limit:
         return (
-            f"no mean-field prediction: {init.name} weights have a mean; theory of residual networks and of batch norm "
-            "needs weights of mean 0"
+            f"no mean-field prediction: {init.name} weights do not make the pre-activations of a wide layer Gaussian "
+            "and independent between units"
         )
-    if init.distribution.gaussian_limit:
-        return None
-    return (
-        f"no mean-field prediction: {init.name} weights do not make the pre-activations of a wide layer Gaussian and "
-        "independent between units"
-    )
+    if any(wiring.by_sample and size == 1 for wiring, size in zip(wirings(config, sizes), sizes[1:], strict=True)):
+        return "no mean-field prediction: layer norm over one unit makes z 0 for every input"
+    return None
 
 
 def removes_means(config: ProbeConfig) -> bool:

@@ -19,6 +19,7 @@ import numpy as np
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.data.machine import processors
 from initprobe.initializers.own import OwnInitializer
+from initprobe.meanfield.drawn_batches import Plan
 from initprobe.meanfield.input_moments import PAIRED_ROWS, rule_nodes
 from initprobe.probe.memory_tensors import Shape, backward_entries, drawn_bytes, forward_bytes, held
 from initprobe.probe.memory_threads import counts_by_scipy, scratch_bytes
@@ -84,7 +85,7 @@ def parts(config: ProbeConfig, sizes: Sequence[int], batch: int, threads: int | 
         layers=(LAYER_BYTES + _kernels(config, batch)) * layers,
         draws=draws * (DRAW_BYTES * layers + sample_bytes(config, sizes) * samples),
         data=data,
-        program=_BASE_BYTES + imported + scratch_bytes(config, sizes, batch, threads),
+        program=_BASE_BYTES + imported + scratch_bytes(config, sizes, batch, threads) + _drawn(config, sizes, batch),
     )
 
 
@@ -92,6 +93,15 @@ def _kernels(config: ProbeConfig, batch: int) -> int:
     """Bytes per layer of what theory of batch norm holds: products of pairs of some rows."""
     rows = min(batch, PAIRED_ROWS)
     return _KERNELS * np.dtype(float).itemsize * rows * rows if config.norm == "batch" else 0
+
+
+def _drawn(config: ProbeConfig, sizes: Sequence[int], batch: int) -> int:
+    """Bytes of the networks that theory of norms may draw."""
+    if config.norm == "none":
+        return 0
+    fans = list(itertools.pairwise(sizes))
+    plan = Plan.of(fans, min(batch, PAIRED_ROWS), batch, by_batch=config.norm == "batch")
+    return np.dtype(np.float32).itemsize * plan.held if plan else 0
 
 
 def sample_bytes(config: ProbeConfig, sizes: Sequence[int]) -> int:

@@ -123,7 +123,7 @@ def forward_bytes(config: ProbeConfig, shape: Shape, threads: int) -> int:
         threads: of the run.
     """
     features = shape.input // shape.batch
-    rows = -(-shape.batch // -(-shape.batch // PAIRED_ROWS))  # as many as the slice of evenly spaced rows has
+    rows = min(shape.batch, PAIRED_ROWS)
     widened = shape.input * _FLOAT64 if shape.entry < _FLOAT64 else 0
     moments = widened + _FLOAT64 * rows * (_PAIRED * features + 2 * rows)
     # The weights of layers that are tallied together are joined, too.

@@ -20,7 +20,6 @@ from initprobe.meanfield.row_grid import RowGrid
 from initprobe.meanfield.row_lengths import length_effects
 from initprobe.meanfield.signals import centred_gram, stand_in_gram
 from initprobe.probe.run import measured
-from initprobe.reports.narrative import course
 
 WITHIN = 0.15
 
@@ -61,13 +60,16 @@ def test_a_small_batch_of_relu():
 
 
 def test_too_few_samples_are_refused_with_the_reason():
+    """One over the variance of 5 samples, with 4 directions, has no variance; with 6 samples networks are drawn."""
     fields = {"init": "he", "act": "relu", "layers": 3, "width": 40, "draws": 2, "norm": "batch"}
-    result = measured(ProbeConfig(batch=FEWEST_SAMPLES - 1, **fields))
+    result = measured(ProbeConfig(batch=5, **fields))
     assert result.layers[0].theory is None
     assert result.theory_note == (
-        "no mean-field prediction: batch norm over 15 samples; its theory is a series in 1/batch and needs 16 or more"
+        "no mean-field prediction: batch norm of inputs that differ in 4 directions; gradients are divided by the "
+        "variance of a unit, and one over it then has no variance"
     )
-    assert measured(ProbeConfig(batch=FEWEST_SAMPLES, **fields)).layers[0].theory is not None
+    assert measured(ProbeConfig(batch=6, **fields)).layers[0].theory is not None
+    assert FEWEST_SAMPLES == 16  # of the series; the fixes use it alone
 
 
 def test_inputs_of_few_directions_are_refused_with_the_reason():
@@ -75,7 +77,7 @@ def test_inputs_of_few_directions_are_refused_with_the_reason():
     config = ProbeConfig(init="he", act="relu", widths=(40, 40), input_width=2, batch=200, draws=2, norm="batch")
     result = measured(config)
     assert result.layers[0].theory is None
-    assert "batch norm of inputs that differ in few directions, effectively 2.0" in result.theory_note
+    assert "batch norm of inputs that differ in 2 directions" in result.theory_note
 
 
 @pytest.mark.parametrize("directions", [10, 30])
@@ -163,21 +165,6 @@ def test_the_directions_of_a_narrow_network():
     wirings = [Wiring(NORMS["batch"], None)] * 33
     passes = forward_passes(ACTIVATIONS["sigmoid"], layers, wirings, InputMoments.measure(x), 50)
     assert all(0.11 < here.noise.variance < 0.18 for here in passes[12:])
-
-
-def test_a_gradient_far_below_the_loss_has_no_prediction_and_the_reason_is_said():
-    """GELU lengthens rows from layer to layer; the forward pass follows them, and the gradient is refused."""
-    config = ProbeConfig(init="he", act="gelu", layers=40, width=80, batch=60, draws=1, norm="batch")
-    result = measured(config, threads=1)
-    theories = [layer.theory for layer in result.layers]
-    known = [theory.output_gradient_variance is not None for theory in theories]
-    assert known == sorted(known) and known[-1] and not known[0]
-    assert all(abs(theory.z) < 4 for theory in theories)
-    refused = known.count(False)
-    lines = [line for label, line in course(result) if label == "theory"]
-    assert any(f"no prediction of dL/dh at layers 1 to {refused}: so far below the loss" in line for line in lines)
-    # dL/dz of a layer is refused with dL/dh.
-    assert [theory.preactivation_gradient_variance is not None for theory in theories] == known
 
 
 def test_the_spectrum_of_products_of_normal_matrices():

@@ -117,7 +117,7 @@ def test_layer_norm_to_first_order(act, init, bias):
 
     Without the first order the mean of ReLU is off by 3.4 L/n. Without a sphere's fourth cumulant, that of tanh by -1.
     """
-    depth, width, draws = 9, 50, 80
+    depth, width, draws = 7, 50, 80
     result = measured(ProbeConfig(
         init=init, act=act, bias_init=bias, layers=depth, width=width, batch=30, draws=draws, norm="layer"
     ))  # fmt: skip

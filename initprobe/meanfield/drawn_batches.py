@@ -1,0 +1,250 @@
+"""Drawn networks in place of a series: normalised networks so deep or narrow that the first order in 1/width fails.
+
+The kernel of a batch varies over networks. In deep or narrow networks its deviations are as large as the kernel itself,
+and few directions are left. Weights with a mean add the same number per sample to the z of all units. A batch norm
+does not remove it. A batch of few samples makes the variance of a unit random. All of this is in the law of the rows
+of a batch. So a few dozen networks are drawn, with the width, depth, norms, skips and biases of the one in question.
+
+The input is known by the products of at most 256 rows. A batch norm over more samples is continued in one over the
+number of samples. Half of the rows give the slope, with the same weights, whose chance is then mostly the same.
+Variances are log-normal, so logs are kept. Their mean over few networks has an error, which is stated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from initprobe.activations.record import Activation
+from initprobe.activations.skips import Wiring
+from initprobe.arrays import Array
+from initprobe.meanfield.drawn_layers import DrawnLayers, Logs, Rows
+from initprobe.meanfield.input_moments import InputMoments, paired_rows
+from initprobe.meanfield.layer import Layer
+from initprobe.meanfield.signals import centred_gram
+
+# Measured on one core, in nanoseconds: per entry of a layer's output, and for each of its inputs; per weight.
+_PER_ENTRY, _PER_PRODUCT, _PER_WEIGHT = 25.0, 0.07, 5.0
+# Chosen: nanoseconds that drawing may take where more networks only lower the error, and at all; the least and the
+# largest number of networks.
+_WORK, _MOST_WORK, _LEAST, _MOST = 5e8, 2e9, 12, 40
+# Chosen: the error of dL/dh, in logs, below which no more networks are drawn.
+_ENOUGH = 0.025
+# Chosen: the fewest rows that stand for a larger batch.
+_FEWEST_ROWS = 64
+# Weights and outputs that are held at once.
+_HELD = 1 << 20
+# Chosen: the share of the continuation to a larger batch that may be wrong, being of the second order in 1/rows, and
+# the largest continuation in logs.
+_OF_CONTINUATION, _FURTHEST = 0.4, 0.4
+# Chosen: limits on the ratio of the SDs with all and with half of the rows. Each is known to 12%.
+_NARROWER, _AS_WIDE = 0.6, 1.0
+# Normal weights give a unit the variance `sum_i share_i z_i^2` over its batch. For d directions 1/v has the variance
+# `E[1/v^2]`, which is finite for d > 4. Shares below the second count as none.
+_TOO_FEW, _NO_DIRECTION = 4, 1e-5
+_SEED = 0
+
+
+class Plan(NamedTuple):
+    """How much is drawn.
+
+    Attributes:
+        networks: how many.
+        together: how many at once.
+        rows: of the batch.
+        continued: factor of the difference between all rows and half of them, which continues it to the whole batch.
+        held: entries of arrays at once.
+        is_short: whether it takes no longer than it may where the first order is nearly enough.
+    """
+
+    networks: int
+    together: int
+    rows: int
+    continued: float
+    held: int
+    is_short: bool
+
+    @classmethod
+    def of(cls, fans: Sequence[tuple[int, int]], known: int, batch: int, *, by_batch: bool) -> Plan | None:
+        """The plan for a network; None where it would take too long.
+
+        Args:
+            fans: inputs and units of each layer.
+            known: rows of the input whose products are known.
+            batch: samples in one batch.
+            by_batch: whether some norm is taken over the batch.
+        """
+        rows = min(known, batch)
+        while _work(fans, rows, batch, by_batch) * _LEAST > _MOST_WORK and rows >= 2 * _FEWEST_ROWS:
+            rows //= 2
+        work = _work(fans, rows, batch, by_batch)
+        if work * _LEAST > _MOST_WORK:
+            return None
+        networks = min(max(int(_WORK / work), _LEAST), _MOST)
+        continued = 1 - rows / batch if by_batch else 0.0
+        held = sum((n_in + 3 * rows) * n_out for n_in, n_out in fans)
+        together = max(min(_HELD // held, networks), 1)
+        return cls(networks, together, rows, continued, held * together, networks * work <= _WORK)
+
+
+def _work(fans: Sequence[tuple[int, int]], rows: int, batch: int, by_batch: bool) -> float:
+    """Nanoseconds that one network takes, with those of half of the rows where the batch is larger."""
+    of_rows = sum(rows * n_out * (_PER_ENTRY + _PER_PRODUCT * n_in) for n_in, n_out in fans)
+    of_weights = _PER_WEIGHT * sum(n_in * n_out for n_in, n_out in fans)
+    return of_rows * 1.5 + of_weights * 2 if by_batch and rows < batch else of_rows + of_weights
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Log-normal variances of drawn networks, first layer to last, `(layers,)` each.
+
+    Attributes:
+        log_of_mean: log of the mean over networks.
+        sd: standard deviation of the log.
+        error: standard error of `log_of_mean`; infinite where too far a continuation is part of it.
+    """
+
+    log_of_mean: Array
+    sd: Array
+    error: Array
+
+    @classmethod
+    def of(cls, logs: Array, half: Array | None, continued: float) -> Estimate:
+        """The estimate of a whole batch.
+
+        The SD of so few networks is uncertain. The factor `(k - 1) / (k - 3)` makes up for it: beyond it, Student's
+        distribution has the share that a normal one has beyond 2 to 3 SDs.
+
+        Args:
+            logs: with all rows, `(networks, layers)`.
+            half: with half of the rows; None where all rows are the batch.
+            continued: as in `Plan`.
+        """
+        count = len(logs)
+        sd, beyond = logs.std(axis=0, ddof=1), np.zeros(logs.shape[1])
+        if half is not None:
+            beyond = continued * (logs - half).mean(axis=0)
+            ratio = sd / np.maximum(half.std(axis=0, ddof=1), np.finfo(float).tiny)
+            sd = sd * np.clip(ratio, _NARROWER, _AS_WIDE) ** continued
+            logs = logs + continued * (logs - half)
+        sd = sd * (count - 1) / (count - 3)
+        of_mean = np.sqrt((logs.var(axis=0, ddof=1) + sd**4 / 2) / count)
+        error = np.hypot(of_mean, np.where(np.abs(beyond) <= _FURTHEST, _OF_CONTINUATION * beyond, math.inf))
+        return cls(logs.mean(axis=0) + sd**2 / 2, sd, np.asarray(error))
+
+
+@dataclass(frozen=True)
+class DrawnNetworks:
+    """What drawn networks show, first layer to last; attributes are as in `drawn_layers.Logs`.
+
+    Attributes:
+        correlation: mean cosine between the z of two samples, `(layers,)`.
+    """
+
+    output: Estimate
+    preactivation: Estimate
+    output_gradient: Estimate
+    preactivation_gradient: Estimate
+    weight_gradient: Estimate
+    correlation: Array
+
+
+def drawn_networks(
+    activation: Activation, layers: Sequence[Layer], wirings: Sequence[Wiring], inputs: InputMoments, batch: int
+) -> DrawnNetworks | None:
+    """The variances that drawn networks show; None where products of the input are not known, or it takes too long.
+
+    Args:
+        activation: of every layer.
+        layers: first to last.
+        wirings: norm and skip of each.
+        inputs: moments of the samples.
+        batch: samples in one batch.
+    """
+    plan = plan_of(layers, wirings, inputs, batch)
+    if plan is None or inputs.gram is None:
+        return None
+    rows, drawn = _rows(inputs, batch, plan, layers[0], whole=layers[0].orthogonal or wirings[0].opens), 0
+    logs: list[tuple[Logs, ...]] = []
+    with np.errstate(all="ignore"):
+        while drawn < plan.networks:
+            count = min(plan.together, plan.networks - drawn)
+            networks = DrawnLayers(activation, layers, wirings, count)
+            logs.append(tuple(networks.logs(each, (_SEED, drawn)) for each in rows))
+            drawn += count
+            estimates = _estimates(logs, plan.continued) if drawn >= _LEAST else None
+            if estimates is not None and float(estimates.output_gradient.error.max()) < _ENOUGH:
+                break
+    return estimates
+
+
+def _estimates(logs: Sequence[tuple[Logs, ...]], continued: float) -> DrawnNetworks:
+    """The estimates from the logs of some networks, with all rows and, where these are continued, with half of them."""
+    whole, *half = (
+        Logs(*(np.concatenate(columns) for columns in zip(*of_rows, strict=True)))
+        for of_rows in zip(*logs, strict=True)
+    )
+    estimates = {
+        name: Estimate.of(values, getattr(half[0], name) if half else None, continued)
+        for name, values in whole._asdict().items()
+        if name != "correlation"
+    }
+    return DrawnNetworks(**estimates, correlation=whole.correlation.mean(axis=0))
+
+
+def fault_of(layers: Sequence[Layer], wirings: Sequence[Wiring], inputs: InputMoments, batch: int) -> str | None:
+    """Why drawn networks give no prediction; None where they give one.
+
+    Args:
+        layers: first to last.
+        wirings: norm and skip of each.
+        inputs: moments of the samples.
+        batch: samples in one batch.
+    """
+    if inputs.gram is not None and wirings[0].by_batch and (count := _directions(inputs.gram, batch)) <= _TOO_FEW:
+        return (
+            f"batch norm of inputs that differ in {count} directions; gradients are divided by the variance of a unit, "
+            "and one over it then has no variance"
+        )
+    if plan_of(layers, wirings, inputs, batch) is None:
+        return "a series in 1/width and 1/batch does not hold, and drawing networks of this size would take too long"
+    return None
+
+
+def _directions(gram: Array, batch: int) -> int:
+    """Directions in which the samples of a batch differ from their mean, up to rounding."""
+    values = np.linalg.eigvalsh(centred_gram(gram, batch))
+    return min(int((values > values[-1] * _NO_DIRECTION).sum()), batch - 1)
+
+
+def plan_of(layers: Sequence[Layer], wirings: Sequence[Wiring], inputs: InputMoments, batch: int) -> Plan | None:
+    """How much would be drawn; None where nothing can be.
+
+    Args:
+        layers: first to last.
+        wirings: norm and skip of each.
+        inputs: moments of the samples.
+        batch: samples in one batch.
+    """
+    if inputs.gram is None:
+        return None
+    fans = [(layer.n_in, layer.n_out) for layer in layers]
+    return Plan.of(fans, len(inputs.gram), batch, by_batch=any(wiring.by_batch for wiring in wirings))
+
+
+def _rows(inputs: InputMoments, batch: int, plan: Plan, first: Layer, *, whole: bool) -> tuple[Rows, ...]:
+    """Some of the known rows, as long as those of all batches are on average; and half of them, where continued.
+
+    `gram` has evenly spaced rows of the first batch, and `means` all samples.
+    """
+    assert inputs.gram is not None
+    chosen = np.linspace(0, len(inputs.gram) - 1, plan.rows).round().astype(np.intp)
+    gram, means = inputs.gram[np.ix_(chosen, chosen)], inputs.means[:batch][paired_rows(batch)[chosen]]
+    size = float(gram.diagonal().mean())
+    longer = float(inputs.mean_squares.mean()) / size if size > 0 else 1.0
+    rows = Rows.of(gram * longer, means * math.sqrt(longer), first.n_in, whole=whole)
+    return (rows, Rows(rows.x[::2], rows.sums[::2])) if plan.continued else (rows,)
