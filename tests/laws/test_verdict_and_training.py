@@ -58,7 +58,9 @@ def test_the_readme_states_how_often_the_verdict_predicts_training():
         assert re.findall(r"`\w+` \+ `\w+` x \d+", sentence[1] if sentence else "") == cases, (kind, cases)
 
 
-ACTS = "relu tanh sigmoid gelu silu selu elu softplus leaky_relu hardtanh softsign sin".split()
+ACTS = (
+    "relu", "tanh", "sigmoid", "gelu", "silu", "selu", "elu", "softplus", "leaky_relu", "hardtanh", "softsign", "sin",
+)  # fmt: skip
 INITS = ("he", "xavier", "lecun", "orthogonal", "lecun:gain={}", "he:gain={}")
 AROUND = ({}, {}, {}, {"norm": "layer"}, {"residual": True, "branch_scale": "1/sqrt(L)"}, {"residual": True})
 
