@@ -67,8 +67,8 @@ def _weights_fault(config: ProbeConfig, sizes: Sequence[int]) -> str | None:
         return f"no mean-field prediction: {init.name} weights depend on the data"
     if not (config.is_plain or removes_means(config)) and any(layer.weight_mean for layer in rules_of(config, sizes)):
         return (
-            f"no mean-field prediction: {init.name} weights have a mean; theory of residual networks and of batch norm "
-            "needs weights of mean 0"
+            f"no mean-field prediction: {init.name} weights have a mean, which theory of residual networks and "
+            "batch norm does not cover"
         )
     if init.distribution.gaussian_limit:
         return None
