@@ -134,7 +134,18 @@ class OutputError(ConfigError):
 
 
 class MemoryLimitError(ConfigError):
-    """A run that needs more memory than there is."""
+    """A run that needs more memory than there is. Arguments of Python stand in backticks.
+
+    Attributes:
+        for_options: the message with options of the command line instead, as `--input-width`.
+    """
+
+    @property
+    def for_options(self) -> str:
+        """The message with options of the command line instead of arguments."""
+        import re
+
+        return re.sub("`([a-z_]+)`", lambda name: f"--{name[1].replace('_', '-')}", str(self))
 
 
 class MissingLibraryError(ConfigError, ImportError):

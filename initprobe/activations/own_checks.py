@@ -67,8 +67,8 @@ def called(label: str, function: Function, z: Array) -> Any:
             return function(z)
     except (Exception, SystemExit) as error:  # sys.exit in the user's function must not end this program
         raise ConfigError(
-            f"{label}: fails on an array ({in_words(error)}); write it with NumPy functions and np.where, "
-            "or wrap a function of one number in numpy.vectorize"
+            f"{label}: fails on an array ({in_words(error)}); "
+            "write it with NumPy functions and np.where, or wrap it in numpy.vectorize"
         ) from None
 
 

@@ -109,5 +109,5 @@ def require_within(name: str, parameter: str, value: float, low: float) -> None:
     if not low <= value <= LARGEST:
         raise ConfigError(
             f"{name}: {parameter} must lie between {low:g} and {LARGEST:g}, not {value:g}; "
-            "beyond that, the fourth powers that theory needs leave the float range"
+            "its fourth power must stay in the float range"
         )

@@ -48,7 +48,8 @@ def write_junit(
     from initprobe.torch.verdict.rulebook import RULEBOOK
 
     # `run` does not use the rules for PyTorch models.
-    cases = [_case(rule, result, failing) for rule in (RULEBOOK if result.modules else RULES)] + expired_cases(expired)
+    rules = RULEBOOK if result.is_of_model else RULES
+    cases = [_case(rule, result, failing) for rule in rules] + expired_cases(expired)
     if result.is_partial and result.coverage:
         cases.append(Case("coverage", "failure", f"only {result.coverage.words}"))
     write_text(target, junit(f"initprobe {result.description.title}", [*cases, *others]))

@@ -198,7 +198,7 @@ def _report_outdated(runs: Sequence[Run], done: frozenset[str]) -> None:
     if count:
         click.echo(
             f"{counted(count, 'run is', 'runs are')} of an earlier initprobe, whose numbers differ (results are of "
-            f"revision {REVISION} now): such runs are done again and replaced; to keep them, give another -o",
+            f"revision {REVISION} now). Such runs are done again and replaced; to keep them, give another -o",
             err=True,
         )
 

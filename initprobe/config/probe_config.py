@@ -99,8 +99,8 @@ class ProbeConfig(BaseModel):
             `input: digits`, or those of a random linear teacher.
         train_steps: steps of plain SGD after the probe, on the first network; with cross-entropy if `loss` is `random`.
         learning_rate: of these steps, and of the step of `optimizer`; the default of Adam is 0.001.
-        optimizer: `sgd`, `adam` or `adamw`. Report how far one step moves each layer of the first network, and with
-            `sgd` the largest curvature of the loss. The loss is cross-entropy if `loss` is `random`.
+        optimizer: `sgd`, `adam` or `adamw`. Report how far one step moves each layer of the first network. With
+            `sgd`, report the largest curvature of the loss too. The loss is cross-entropy if `loss` is `random`.
         dtype: precision of the network; statistics are taken in float64 either way.
         full_weight_gradient: compute all of dL/dW, also where its mean and variance cost less. Otherwise its
             percentiles, extremes and histogram are those of some rows.

@@ -33,8 +33,7 @@ class Rule:
     Attributes:
         text: as written.
         initializer: None for `any`.
-        kind: how it is compared. It may be compared not at all, by entries, by products of rows, by distribution, or by
-            mean and std alone.
+        kind: how it is compared: by entries, products of rows, distribution, mean and std, or not at all.
         measured: mean and std were measured on as many entries as they are compared with.
     """
 
@@ -65,7 +64,7 @@ class Rule:
         if self.initializer.needs_fan and parameter.fans is None:
             raise ConfigError(
                 f"{self.text} takes its scale from fan_in and fan_out, which a vector of {parameter.count} does not "
-                "have; write `ones` for the weight of a norm, or a std, as in normal:std=0.02",
+                "have. Write `ones` for the weight of a norm, or a std, as in normal:std=0.02",
                 field=parameter.name,
             )
         return parameter.fans or (parameter.count, parameter.count)

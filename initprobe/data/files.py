@@ -167,8 +167,8 @@ def check_growth(path: Path, size: int, unpacked: int) -> None:
     """
     if unpacked > _SMALL and unpacked > _MOST_GROWTH * size:
         raise InputError(
-            f"has {_size(size)} and unpacks to {_size(unpacked)}, too much for real data; "
-            "if it is right, save it by numpy.savez, not savez_compressed",
+            f"has {_size(size)} and unpacks to {_size(unpacked)}, too much for real data. "
+            "If it is right, save it by numpy.savez, not savez_compressed",
             file=path,
         )
     check_room(path, unpacked)

@@ -93,8 +93,8 @@ def _cause_beside_weights(result: ProbeResult, tensor: str, sign: int) -> str:
         return ""
     if sign > 0:
         return (
-            f"whatever the weights, {norm} norm divides gradients by the standard deviation of h W; "
-            "the slopes of the activation do not make up for this"
+            f"whatever the weights, {norm} norm divides gradients by std(h W); "
+            "slopes of the activation do not compensate"
         )
     return f"with {norm} norm the slopes of the activation shrink the gradient, whatever the weights"
 

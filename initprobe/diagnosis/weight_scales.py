@@ -38,7 +38,7 @@ def _fan_mismatch(result: ProbeResult, limits: Thresholds) -> Iterator[Observati
     typical = statistics.median(inward)
     layer = max(result.layers, key=lambda layer: abs(math.log(inward[layer.layer - 1]) - math.log(typical)))
     evidence = (
-        f"fan_out x Var(W) = {short(outward[0])} in every layer; but fan_in x Var(W) scales the signal, and is "
+        f"fan_out x Var(W) = {short(outward[0])} in every layer, but the signal follows fan_in x Var(W): "
         f"{short(inward[layer.layer - 1])} at layer {layer.layer} ({layer.fan_in} -> {layer.fan_out})"
     )
     yield Observation(layer.layer, evidence, "warning" if math.log10(ratio) >= limits.trend_decades else "info")

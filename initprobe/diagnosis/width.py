@@ -34,7 +34,7 @@ def _too_deep(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
 RULES = (
     Rule(
         name="too-deep",
-        meaning="the net is too deep for its width: the mean over draws is level, but a typical draw loses the signal",
+        meaning="the net is too deep for its width: the mean over draws is level, but typical draws lose the signal",
         measurement="predicted probability that a draw keeps less than 1/100 of the mean over draws, above one half",
         remedy="wider layers, or --residual with --branch-scale 1/sqrt(2L); other weights rarely help",
         reference="Hanin & Rolnick 2018, arXiv:1803.01719",

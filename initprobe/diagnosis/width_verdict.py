@@ -251,7 +251,7 @@ def _batch(slopes: WidthSlopes) -> Iterator[WidthFinding]:
     if fall > TOLERANCE:
         rows = max(slopes.first(name).rows for name in slopes.names)
         text = (
-            f"the batch has {rows:,} samples times positions, so changes of h seem to fall by up to width^-{fall:.2f}; "
+            f"with {rows:,} samples times positions, changes of h seem to fall by up to width^-{fall:.2f}; "
             "with fewer they are exact"
         )
         yield WidthFinding(rule="large-batch", severity="info", layers=(), text=text)

@@ -6,8 +6,6 @@ import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +19,6 @@ _SAFE_LOW, _SAFE_HIGH = 1e-120, 1e120
 _RUN = 512
 _RUN_OF_ONES = np.ones(_RUN, np.float32)
 _SHORT_LOW, _SHORT_HIGH = 2.0**-40, 2.0**50
-
-# Sizes of blocks whose counters are kept: blocks of weights and of samples, whole ones and the last ones.
-_SIZES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +100,6 @@ class _Scratch(threading.local):
 
     def __init__(self) -> None:
         self._held: dict[npt.DTypeLike, Array] = {}
-        self.counter = lru_cache(_SIZES)(self._counter)
 
     def array(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """The one array of this thread with that dtype, in the given shape; its old content is lost."""
@@ -113,20 +107,6 @@ class _Scratch(threading.local):
         if dtype not in self._held or self._held[dtype].size < size:
             self._held[dtype] = np.empty(size, dtype)
         return self._held[dtype][:size].reshape(shape)
-
-    def _counter(self, tensors: int, entries: int, buckets: int) -> Any:
-        """A sparse matrix of ones, a row per tensor. Once its columns are set to keys, its dense form counts them."""
-        from scipy.sparse import csr_array
-
-        keys = self.array((tensors * entries,), np.int32)
-        keys[:] = 0
-        ends = entries * np.arange(tensors + 1, dtype=np.int32)
-        return csr_array((_ones(tensors * entries), keys, ends), shape=(tensors, buckets), copy=False)
-
-
-@lru_cache(_SIZES)
-def _ones(entries: int) -> Array:
-    return np.ones(entries, np.int32)
 
 
 scratch = _Scratch()

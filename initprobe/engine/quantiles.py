@@ -17,7 +17,7 @@ BINS = 200
 PERCENTS = (1, 5, 25, 50, 75, 95, 99)
 NEAR_ZERO = 0.01
 # Sketches that are read together; their points stay in cache.
-_TOGETHER = 32
+TOGETHER = 32
 # Largest exponent at which a power of 2 and its inverse are both in the float range.
 _FARTHEST = 1000
 
@@ -47,7 +47,7 @@ def distributions(sketches: Sequence[Sketch], sizes: Sequence[float], bins: int 
         sizes: what `NEAR_ZERO` is relative to in each, usually its rms.
         bins: of the histograms.
     """
-    chunks = (slice(start, start + _TOGETHER) for start in range(0, len(sketches), _TOGETHER))
+    chunks = (slice(start, start + TOGETHER) for start in range(0, len(sketches), TOGETHER))
     return [own for chunk in chunks for own in _chunk(sketches[chunk], np.array(sizes[chunk]), bins)]
 
 

@@ -39,8 +39,8 @@ def _spread(name: str, std: float | None, var: float | None) -> float:
     """
     if std is None and var is None:
         raise ConfigError(
-            f"{name} needs std= or var=: papers write N(0, 0.01) for either, and at width 500 std 0.01 makes tanh "
-            f"collapse while variance 0.01 saturates it; write {name}:std=0.01 or {name}:var=0.01"
+            f"{name} needs std= or var=, as in {name}:std=0.01 or {name}:var=0.01; N(0, 0.01) may mean either. "
+            "At width 500 a std of 0.01 makes tanh collapse, and a variance of 0.01 saturates it"
         )
     if std is not None and var is not None:
         raise ConfigError(f"{name} takes std= or var=, not both")
@@ -162,8 +162,8 @@ def _uniform_bounds(
     ways = [limit is not None, low is not None or high is not None, std is not None or var is not None]
     if sum(ways) != 1:
         raise ConfigError(
-            "uniform needs exactly one of limit=, low= with high=, std= or var=: "
-            "its default differs between torch (0..1), Keras (+-0.05) and JAX (0..0.01); write uniform:limit=0.05"
+            "uniform needs exactly one of limit=, low= with high=, std= or var=, as in uniform:limit=0.05. "
+            "The default differs between torch (0..1), Keras (+-0.05) and JAX (0..0.01)"
         )
     if limit is not None:
         low, high = -limit, limit

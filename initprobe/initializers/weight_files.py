@@ -203,7 +203,7 @@ def _torch_names(path: Path, arrays: Mapping[str, Array]) -> list[tuple[str, str
     matches = [match for name in arrays if (match := _TORCHS.fullmatch(name))]
     if len(prefixes := sorted({match[1] for match in matches})) > 1:
         raise InputError(
-            f"has layers of {prefixes[0] or '(none)'} and {prefixes[1]}, whose order is not in the file; "
+            f"has layers of {prefixes[0] or '(none)'} and {prefixes[1]}, in unknown order; "
             "save one nn.Sequential, or name them W1, b1, W2, ...",
             file=path,
         )

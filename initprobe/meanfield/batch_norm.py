@@ -58,8 +58,8 @@ def fault_of(inputs: InputMoments, batch: int) -> str | None:
     if noise.inverse <= _LARGEST_INVERSE:
         return None
     return (
-        f"batch norm of inputs that differ in few directions, effectively {1 / noise.variance:.1f}; a unit's variance "
-        "over the batch is then too random for its theory"
+        f"batch norm of inputs that differ in few directions, effectively {1 / noise.variance:.1f}; "
+        "variances over the batch are too random for theory"
     )
 
 
@@ -207,7 +207,9 @@ def _correlations(centred: Array, cosine: Array, own: Array, batch: int) -> tupl
 def added_by(
     grid: RowGrid, noise: BatchNoise | None, below: tuple[Spectrum, Spectrum], branch: float, sizes: tuple[int, int]
 ) -> Added | None:
-    """What a finite width adds to the directions of the batch above one layer; None if the output does not vary.
+    """What a finite width adds to the directions of the batch above one layer.
+
+    None if the output does not vary.
 
     Args:
         grid: the activation on the grid.

@@ -9,9 +9,9 @@ independent of `G`, `tr` the mean of the eigenvalues, `r = tr(G^2)/tr(G)^2`, `mu
     r     -> a r + mu_2/mu_1^2 - 1                      orthogonal, n_l >= n_{l-1}
     r     -> 1 + a (r - 1) + mu_2/mu_1^2 - 1            orthogonal, n_l < n_{l-1}: a free compression
 
-For square layers that all see one q this is `mean = chi_1^L`, `Var(s^2)/mean^2 = L (mu_2/mu_1^2 - 1 - s_1)`, `s_1 = -1`
-for independent and 0 for orthogonal weights: Pennington, Schoenholz & Ganguli 2017, arXiv:1711.04735; 2018,
-arXiv:1802.09979. Finite networks differ by the order of depth/width.
+For square layers that all see one q this is `mean = chi_1^L`, `Var(s^2)/mean^2 = L (mu_2/mu_1^2 - 1 - s_1)`. Here
+`s_1 = -1` for independent weights and 0 for orthogonal ones. Sources: Pennington, Schoenholz & Ganguli 2017,
+arXiv:1711.04735; 2018, arXiv:1802.09979. Finite networks differ by the order of depth/width.
 """
 
 from __future__ import annotations

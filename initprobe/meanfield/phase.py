@@ -18,6 +18,7 @@ from initprobe.arrays import Array
 from initprobe.meanfield.correlated_pairs import ORDER, hermite_grid, pair_moments, tail
 from initprobe.meanfield.gain import NEUTRAL
 from initprobe.meanfield.moments import Moments, lookup, segment_nodes, segment_table, segments
+from initprobe.meanfield.phase_diagram import PhaseDiagram
 
 Settling = Literal["converges", "vanishes", "diverges"]
 
@@ -57,22 +58,6 @@ class FixedPoint:
     xi_q: float
     xi_c: float
     xi_gradient: float
-
-
-@dataclass(frozen=True)
-class PhaseDiagram:
-    """`FixedPoint` over a grid: `sigma_w` `(columns,)`, `sigma_b` `(rows,)`, every other array `(rows, columns)`."""
-
-    sigma_w: Array
-    sigma_b: Array
-    settling: Array
-    q: Array
-    slope: Array
-    chi_1: Array
-    correlation: Array
-    xi_q: Array
-    xi_c: Array
-    xi_gradient: Array
 
 
 @dataclass(frozen=True)
@@ -150,7 +135,8 @@ def phase_diagram(activation: Activation, sigma_w: npt.ArrayLike, sigma_b: npt.A
         correlation, factor = _correlations(activation, w, b, at, at_q)
         values = (q, slope, chi_1, correlation, _depth(np.abs(slope)), _depth(factor), _depth(chi_1))
     shape = (len(rows), len(columns))
-    return PhaseDiagram(columns, rows, settling.reshape(shape), *(value.reshape(shape) for value in values))
+    cells = (value.reshape(shape) for value in (settling, *values))
+    return PhaseDiagram(activation.name, columns, rows, *cells)
 
 
 def _depth(factor: Array) -> Array:

@@ -15,6 +15,7 @@ from initprobe.errors import ConfigError
 from initprobe.prediction.width_defaults import DEFAULT_OPTIMIZER, DEFAULT_SEEDS, DEFAULT_STEPS, DEFAULT_WIDTHS
 from initprobe.prediction.width_scaling import Measure, Scaling, Trial, judged, tried
 from initprobe.results.coordinate_check import CoordinateCheck
+from initprobe.results.summary import Environment
 
 _LARGEST_RATE = 3.4e38  # of float32
 
@@ -76,6 +77,7 @@ class Subject:
         family: of the optimizer; None for one without theory.
         optimizer: its name.
         learning_rate: of the optimizer; None where the model brings its own.
+        environment: versions and machine.
         advice: a fix that the user can type, from the scaling that works; None for none.
     """
 
@@ -85,6 +87,7 @@ class Subject:
     family: Family | None
     optimizer: str
     learning_rate: float | None
+    environment: Environment
     advice: Callable[[Scaling], str | None] = field(default=lambda scaling: None)
 
 
@@ -119,6 +122,7 @@ def coordinate_check(plan: WidthPlan, measure: Measure, subject: Callable[[], Su
         fix=(*trial.fix, *advice),
         fix_note=trial.note,
         elapsed_s=time.perf_counter() - started,
+        environment=about.environment,
     )
 
 

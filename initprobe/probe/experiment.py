@@ -69,12 +69,12 @@ class Experiment:
         return self.dimensions.fans
 
 
-def prepare(config: ProbeConfig, width_option: str = "--width") -> Experiment:
+def prepare(config: ProbeConfig, width_field: str = "width") -> Experiment:
     """Read the data of a config, find the sizes of its network, and check both.
 
     Args:
         config: the settings.
-        width_option: the option that sets the width of all layers, for errors.
+        width_field: the argument that sets the width of all layers, for errors.
 
     Returns:
         The experiment, ready to be measured.
@@ -95,7 +95,7 @@ def prepare(config: ProbeConfig, width_option: str = "--width") -> Experiment:
     _check_sizes(config, sizes)
     check_fit_samples(config.initializer, batch)
     _try_own(config, sizes)
-    check_memory(config, sizes, batch, 0 if table is None else table.nbytes, width_option)
+    check_memory(config, sizes, batch, 0 if table is None else table.nbytes, width_field)
     chosen = _chosen_rows(config, table, batch)
     task = task_of(config, _read_labels(config, table, chosen))
     return Experiment(config, _rows_of(table, chosen), sizes, batch, task)

@@ -63,13 +63,11 @@ def check_layers(layers: int) -> None:
     if (needed := LAYER_BYTES * layers) > _MEMORY_SHARE * available:
         raise MemoryLimitError(
             f"the statistics of {layers:,} layers alone need {_gigabytes(needed)}, and {_gigabytes(available)} is "
-            "free; lower --layers"
+            "free; lower `layers`"
         )
 
 
-def check_memory(
-    config: ProbeConfig, sizes: Sequence[int], batch: int, held: int, width_option: str = "--width"
-) -> None:
+def check_memory(config: ProbeConfig, sizes: Sequence[int], batch: int, held: int, width_field: str = "width") -> None:
     """Make sure that a run fits in memory.
 
     Args:
@@ -77,7 +75,7 @@ def check_memory(
         sizes: features of the input, then units of each layer.
         batch: samples in a batch.
         held: bytes of data that are in memory already.
-        width_option: the option that sets the width of all layers.
+        width_field: the argument that sets the width of all layers.
 
     Raises:
         MemoryLimitError: it would not fit; the message says what takes how much, and what to lower.
@@ -86,12 +84,12 @@ def check_memory(
     if needed.total <= _MEMORY_SHARE * available:
         return
     fixes = {
-        "weights": _smaller_network(config, sizes, width_option),
-        "activations": _smaller_batch(config, sizes, batch, width_option),
-        "layers": "lower --layers",
+        "weights": _smaller_network(config, sizes, width_field),
+        "activations": _smaller_batch(config, sizes, batch, width_field),
+        "layers": "lower `layers`",
         "draws": _fewer_samples(config, sizes, batch),
-        "data": "give a smaller --input",
-        "program": "free some memory, or lower --threads",
+        "data": "give a smaller `input`",
+        "program": "free some memory, or lower `threads`",
     }
     by_size = sorted(vars(needed).items(), key=lambda part: -part[1])
     words = ", ".join(f"{name} {_gigabytes(size)}" for name, size in by_size if size >= _NAMED_SHARE * needed.total)
@@ -101,15 +99,15 @@ def check_memory(
     )
 
 
-def _smaller_network(config: ProbeConfig, sizes: Sequence[int], width_option: str) -> str:
+def _smaller_network(config: ProbeConfig, sizes: Sequence[int], width_field: str) -> str:
     """What to lower where the weights take most: the option that sets the size of the largest matrices."""
     if config.network is not None:
-        return "give a smaller network as --weights"
+        return "give a smaller network as `weights`"
     if sizes[0] >= _WIDER * max(sizes[1:]):
-        return "lower --input-width" if config.features else "give an --input with fewer features"
+        return "lower `input_width`" if config.features else "give an `input` with fewer features"
     if config.widths is not None:
-        return "lower --widths"
-    return f"lower {width_option}" if len(sizes) < _MANY_LAYERS else f"lower {width_option} or --layers"
+        return "lower `widths`"
+    return f"lower `{width_field}`" if len(sizes) < _MANY_LAYERS else f"lower `{width_field}` or `layers`"
 
 
 def _fewer_samples(config: ProbeConfig, sizes: Sequence[int], batch: int) -> str:
@@ -119,14 +117,16 @@ def _fewer_samples(config: ProbeConfig, sizes: Sequence[int], batch: int) -> str
         counts |= {"batches": config.batches, "batch": batch / DEFAULT_BATCH}
     else:
         counts["layers"] = (len(sizes) - 1) / DEFAULT_LAYERS
-    return f"lower --{max(counts, key=lambda name: counts[name])}"
+    return f"lower `{max(counts, key=lambda name: counts[name])}`"
 
 
-def _smaller_batch(config: ProbeConfig, sizes: Sequence[int], batch: int, width_option: str) -> str:
+def _smaller_batch(config: ProbeConfig, sizes: Sequence[int], batch: int, width_field: str) -> str:
     """What to lower where activations take most."""
     if batch < _FEW_SAMPLES:
-        return _smaller_network(config, sizes, width_option)
-    return f"lower --batch: --batch {max(batch // 10, 2)} --batches {10 * config.batches} measures as many samples"
+        return _smaller_network(config, sizes, width_field)
+    return (
+        f"lower `batch` to {max(batch // 10, 2)}; with `batches` at {10 * config.batches}, as many samples are measured"
+    )
 
 
 def _gigabytes(size: int) -> str:

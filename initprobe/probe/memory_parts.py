@@ -22,7 +22,7 @@ from initprobe.initializers.own import OwnInitializer
 from initprobe.meanfield.drawn_batches import Plan
 from initprobe.meanfield.input_moments import PAIRED_ROWS, rule_nodes
 from initprobe.probe.memory_tensors import Shape, backward_entries, drawn_bytes, forward_bytes, held
-from initprobe.probe.memory_threads import counts_by_scipy, scratch_bytes
+from initprobe.probe.memory_threads import scratch_bytes
 
 # Python and the modules of every run (62 MB), and what a run leaves when a fix is tried. The second number
 # is the part of SciPy that some runs import.
@@ -78,7 +78,7 @@ def parts(config: ProbeConfig, sizes: Sequence[int], batch: int, threads: int | 
     threads, layers = threads or processors(), len(sizes) - 1
     samples, draws = batch * config.batches, config.draws
     weights, activations = memory_needed(config, sizes, batch, threads)
-    imported = _SCIPY_BYTES if config.activation.uses_scipy or counts_by_scipy(config, sizes, batch) else 0
+    imported = _SCIPY_BYTES if config.activation.uses_scipy else 0
     return Parts(
         weights=weights,
         activations=activations,

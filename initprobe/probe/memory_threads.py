@@ -11,7 +11,7 @@ import numpy as np
 
 from initprobe.activations.norms import NORMS
 from initprobe.config.probe_config import ProbeConfig
-from initprobe.engine.buckets import WORTH_SCIPY, tallied_together
+from initprobe.engine.buckets import tallied_together
 from initprobe.engine.threads import block_rows, cached, tallied_rows
 
 # Arrays of a block in the dtype of the network that an activation holds beside its input and result.
@@ -42,25 +42,12 @@ def scratch_bytes(config: ProbeConfig, sizes: Sequence[int], batch: int, threads
     kinds = Counter(itertools.pairwise(sizes))
     groups = {fans: min(tallied_together(max(fans[0], batch) * fans[1]), count) for fans, count in kinds.items()}
     entries = max(group * max(_part(a, b), _part(batch, b)) for (a, b), group in groups.items())
-    keys = _FLOAT64 + (2 * _INT32 if counts_by_scipy(config, sizes, batch) else 0)
+    keys = _FLOAT64 + 2 * _INT32
     block, blocks = _normalising(config, sizes, batch)
     each = (keys + _TEMPORARIES * item) * entries + _packed(sizes, batch, item)
     each += _BUCKETS[config.dtype] * (_INT32 * max(groups.values()) + _COUNTING)
     # A thread takes statistics or normalises, never both at once.
     return sum(max(each, block if number < blocks else 0) for number in range(threads))
-
-
-def counts_by_scipy(config: ProbeConfig, sizes: Sequence[int], batch: int) -> bool:
-    """True if a run, or the trial of a fix, counts so many entries that SciPy is loaded.
-
-    Args:
-        config: of the experiment.
-        sizes: features of the input, then units of each layer.
-        batch: samples in a batch.
-    """
-    fans = list(itertools.pairwise(sizes))
-    weights, tensors = 2 * sum(a * b for a, b in fans), 4 * batch * config.batches * sum(sizes[1:])
-    return bool(2 * config.draws * (weights + tensors) > WORTH_SCIPY)
 
 
 def _part(rows: int, columns: int) -> int:

@@ -188,8 +188,12 @@ def _status(sketch: Sketch, sources: Sources, zero_is_true: bool = False, affine
     return "underflow" if lost or vanished else "ok"
 
 
-def _is_lost(sketch: Sketch, status: Status) -> bool:
-    """True if no number of the tensor can be reported."""
+def is_lost(sketch: Sketch, status: Status) -> bool:
+    """True if no number of a tensor can be reported.
+
+    Args:
+        sketch, status: of the tensor, and whether the dtype held it.
+    """
     beyond = status == "nonfinite" or (status == "overflow" and not sketch.huge)
     return beyond or bool(sketch.nonfinite) or (status == "underflow" and sketch.is_zero)
 
@@ -211,7 +215,7 @@ def _layer(number: int, layer: _Measured, wiring: Wiring, activation: Activation
 
 
 def _output_stats(record: LayerRecord, stats: TensorStats, activation: Activation) -> OutputStats:
-    lost = _is_lost(record.output, stats.status)
+    lost = is_lost(record.output, stats.status)
     return OutputStats(
         **dict(stats),
         saturated_fraction=None if activation.saturation is None or lost else record.saturated / record.output.total,
@@ -226,14 +230,14 @@ def all_stats(sketches: Sequence[Sketch], statuses: Sequence[Status]) -> list[Te
         sketches: of the tensors.
         statuses: whether the dtype held each tensor.
     """
-    lost = [_is_lost(sketch, status) for sketch, status in zip(sketches, statuses, strict=True)]
+    lost = [is_lost(sketch, status) for sketch, status in zip(sketches, statuses, strict=True)]
     moments = [
-        _no_moments(len(sketch.by_draw)) if gone else _moments(sketch.by_draw)
+        no_moments(len(sketch.by_draw)) if gone else moments_of(sketch.by_draw)
         for sketch, gone in zip(sketches, lost, strict=True)
     ]
     shaped = [not (gone or sketch.faint or sketch.huge) for sketch, gone in zip(sketches, lost, strict=True)]
     shapes = iter(
-        _shapes(
+        shapes_of(
             [s for s, has in zip(sketches, shaped, strict=True) if has],
             [m["rms"] for m, has in zip(moments, shaped, strict=True) if has],
         )
@@ -241,7 +245,7 @@ def all_stats(sketches: Sequence[Sketch], statuses: Sequence[Status]) -> list[Te
     return [
         TensorStats(
             **own,
-            **(next(shapes) if has else _NO_SHAPE),
+            **(next(shapes) if has else NO_SHAPE),
             status=status,
             nonfinite_count=sketch.nonfinite if gone else 0,
         )
@@ -255,7 +259,7 @@ def rms_of(sketch: Sketch, status: Status) -> float | None:
     Args:
         sketch, status: of the tensor, and whether the dtype held it.
     """
-    return None if _is_lost(sketch, status) else _rms(sketch.by_draw)
+    return None if is_lost(sketch, status) else _rms(sketch.by_draw)
 
 
 def _rms(by_draw: Sequence[Moments]) -> float | None:
@@ -263,17 +267,18 @@ def _rms(by_draw: Sequence[Moments]) -> float | None:
     return _representable(math.sqrt(square), max(abs(draw.mean) + draw.squares for draw in by_draw))
 
 
-def _no_moments(draws: int) -> dict[str, Any]:
+def no_moments(draws: int) -> dict[str, Any]:
+    """The fields of `moments_of` for a tensor that was lost."""
     names = ("mean", "variance", "variance_sd", "variance_log10", "std", "rms")
     return dict.fromkeys(names, None) | {"variance_by_draw": (None,) * draws}
 
 
-_NO_SHAPE: dict[str, Any] = dict.fromkeys(
+NO_SHAPE: dict[str, Any] = dict.fromkeys(
     ("min", "max", "percentiles", "zero_fraction", "near_zero_fraction", "histogram")
 ) | {"coverage": 0.0}
 
 
-def _moments(by_draw: Sequence[Moments]) -> dict[str, Any]:
+def moments_of(by_draw: Sequence[Moments]) -> dict[str, Any]:
     """Averages over draws, as fields of `TensorStats`."""
     if len(by_draw) == 1:
         return _moments_of_one(by_draw[0])
@@ -314,8 +319,13 @@ def _representable(value: float, evidence: float) -> float | None:
 _PERCENT_NAMES = [f"p{p}" for p in PERCENTS]
 
 
-def _shapes(sketches: Sequence[Sketch], sizes: Sequence[float | None]) -> Iterator[dict[str, Any]]:
-    """What is measured over all draws together, as fields of `TensorStats`; `sizes` are the rms."""
+def shapes_of(sketches: Sequence[Sketch], sizes: Sequence[float | None]) -> Iterator[dict[str, Any]]:
+    """What is measured over all draws together, as fields of `TensorStats`.
+
+    Args:
+        sketches: of the tensors.
+        sizes: their rms; None where it has none.
+    """
     each = distributions(sketches, [math.nan if size is None else size for size in sizes])
     for sketch, size, own in zip(sketches, sizes, each, strict=True):
         yield {

@@ -96,6 +96,7 @@ class Trials:
         """Whether a changed experiment is healthy when it is run.
 
         One draw is enough where draws take long. A small network is drawn as often as asked for, with several seeds.
+        They are a block that its own seed is in, so that the seeds of a sweep share their trials.
 
         Args:
             config: the experiment, which is not trained here.
@@ -105,7 +106,8 @@ class Trials:
 
         small = _products(config) < _FEW_PRODUCTS
         draws, count = (config.draws, max(2, _LEAST_DRAWS // config.draws)) if small else (1, 1)
-        seeds = range(config.seed, config.seed + count)
+        first = config.seed // count * count
+        seeds = range(first, first + count)
         trial = changed(config, **_WITHOUT_TRAINING)
         outcomes = (self._outcome(changed(trial, draws=draws, seed=seed)) for seed in seeds)
         return all(outcome.is_healthy and (outcome.is_distinct or not distinct) for outcome in outcomes)

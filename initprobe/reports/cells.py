@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from initprobe.formatting import NOTHING, fixed, short
 from initprobe.results.layers import TensorStats
 from initprobe.results.run import ProbeResult
+
+_COMPARED = ("init", "act", "weights")
 
 SPARK_BINS = 7  # odd: a spike at 0 is one bin
 STATUS_STYLE = {"ok": "", "underflow": "yellow", "overflow": "red", "nonfinite": "red"}
@@ -23,6 +27,36 @@ def compared_names(result: ProbeResult) -> dict[str, str]:
     """What sets a result apart in a comparison: its initializer, or its file of weights, and its activation."""
     config = result.config
     return {"init": str(config.get("weights") or config["init"]), "act": str(config["act"])}
+
+
+def names_of(results: Sequence[ProbeResult]) -> list[str]:
+    """A name per result of a comparison: initializer and activation, then each other setting that differs.
+
+    Args:
+        results: as compared.
+    """
+    keys = dict.fromkeys(key for result in results for key in result.config)
+    values = {key: [result.config.get(key) for result in results] for key in keys if key not in _COMPARED}
+    varying = {key: each for key, each in values.items() if any(value != each[0] for value in each)}
+    return [
+        ", ".join(
+            [
+                " + ".join(compared_names(result).values()),
+                *(f"{key}={each[number]}" for key, each in varying.items() if each[number] is not None),
+            ]
+        )
+        for number, result in enumerate(results)
+    ]
+
+
+def shared_words(results: Sequence[ProbeResult]) -> list[str]:
+    """Shape and setting of a comparison, those that all results share.
+
+    Args:
+        results: as compared.
+    """
+    parts = {result.description.shape for result in results}, {result.description.setting for result in results}
+    return [words for part in parts if len(part) == 1 for words in part]
 
 
 def value_text(stats: TensorStats, value: float | None) -> str:

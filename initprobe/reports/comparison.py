@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from initprobe.arrays import evenly
 from initprobe.formatting import BLOCKS, NOTHING, visible
-from initprobe.reports.cells import SPARK_BINS, compared_names, value_text
+from initprobe.reports.cells import SPARK_BINS, names_of, shared_words, value_text
 from initprobe.reports.console import Console
 from initprobe.reports.narrative import cosine
 from initprobe.reports.tables import plain_table
@@ -24,11 +24,13 @@ def print_comparison(results: Sequence[ProbeResult], to: Console) -> None:
         to: the console.
     """
     table = plain_table(*_HEADINGS, left=_LEFT)
+    names = dict(zip(map(id, results), names_of(results), strict=True))
     for result in sorted(results, key=_badness, reverse=True):
-        table.add_row(*_compared(result), style="" if result.healthy else SEVERITY_STYLE[result.diagnosis[0].severity])
-    shared = results[0].description
-    to.print(visible(f"{shared.shape} | {shared.setting}"), soft_wrap=True, markup=False)
-    to.print()
+        cells = [visible(names[id(result)]), *_compared(result)]
+        table.add_row(*cells, style="" if result.healthy else SEVERITY_STYLE[result.diagnosis[0].severity])
+    if shared := " | ".join(shared_words(results)):
+        to.print(visible(shared), soft_wrap=True, markup=False)
+        to.print()
     to.print(table)
 
 
@@ -57,7 +59,6 @@ _HEADINGS = (*_LEFT[:2], "var h\nfirst", "\nlast", "dL/dh\nfirst", "cos\nlast", 
 def _compared(result: ProbeResult) -> list[str]:
     first, last = result.stream[0], result.stream[-1]
     return [
-        visible(" + ".join(compared_names(result).values())),
         "survives" if result.healthy else result.diagnosis[0].name,
         value_text(first.output, first.output.variance),
         value_text(last.output, last.output.variance),

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from initprobe.formatting import NOTHING, percent, short
 from initprobe.reports.shortened_table import ShortenedTable
-from initprobe.reports.tables import TextColumn, table_of
+from initprobe.reports.tables import PlainTable, TextColumn
 from initprobe.results.base import TENSOR_SYMBOLS
 from initprobe.results.formats import FormatStats, LossScale, TensorInFormat
 
@@ -52,7 +52,7 @@ def _table(form: FormatStats, numbers: Sequence[int], heading: str, entry: _Entr
         TextColumn(symbol, [cells.get((number, name), NOTHING) for number in numbers])
         for name, symbol in TENSOR_SYMBOLS.items()
     ]
-    return Group(Text(heading, style="dim"), ShortenedTable(table_of(columns, [""] * len(numbers)), numbers))
+    return Group(Text(heading, style="dim"), ShortenedTable(PlainTable(columns, [""] * len(numbers)), numbers))
 
 
 def _losses(tensor: TensorInFormat) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from initprobe.results.base import Status
-from initprobe.results.layers import LayerStats, TensorStats
+if TYPE_CHECKING:
+    from initprobe.results.base import Status
+    from initprobe.results.layers import LayerStats, TensorStats
 
 # The status of a tensor, in words for people; JSON has the names.
 STATUS_WORDS: dict[Status, str] = {

@@ -51,10 +51,56 @@ FIGURE_WORDS = (
     ),
     Word("reconstruction loss", "Mean squared error with which fitted weights reproduce their input.", see=("fit",)),
     Word("as drawn", "The weights before they are fitted or trained.", ("new", "untrained")),
-    Word("loss at the start", "The loss of the untrained network.", ("start",), "loss.start", ("chance",)),
+    Word("loss at the start", "The loss of the untrained network.", ("start", "loss start"), "loss.start", ("chance",)),
     Word("loss at the end", "The loss after training.", ("loss at the end of training", "end"), "training.final_loss"),
     Word("z-score", "Measured minus predicted log variance, in SDs of that difference.", ("h z-score",), "theory.z"),
     Word("dL/dh z-score", "The same as z-score, for the variance of dL/dh.", (), "theory.gradient_z"),
+    Word(
+        "theory for infinite width",
+        "The prediction for layers of very many units. Finite nets differ by the order of depth/width.",
+        ("exact at these widths", "fixed point by theory"),
+        see=("theory",),
+    ),
+    Word(
+        "predicted rms",
+        "The root mean square of the singular values of a Jacobian by theory.",
+        ("median by depth", "5 to 95%", "smallest, largest"),
+        see=("s", "percentiles"),
+    ),
+    Word(
+        "spike",
+        "Many entries with the same value: one high bar of a histogram. It is cut off, and its share is written.",
+        see=("peak", "exactly 0"),
+    ),
+    Word(
+        "log chi_1",
+        "The colour of a phase diagram: below 0 gradients vanish (order), above 0 they explode (chaos).",
+        see=("chi_1",),
+    ),
+    Word(
+        "read-out",
+        "The last layer of a network, which makes its output. Other words: output layer, head.",
+        ("readout",),
+    ),
+    Word(
+        "width^0.5",
+        "A guide line in figures of `width`: what grows with the square root of the width. Level lines transfer.",
+        see=("width", "transfer"),
+    ),
+    Word("xi_q", "The number of layers over which q nears its fixed point by a factor of e.", see=("q*",)),
+    Word(
+        "xi_gradient",
+        "The number of layers over which the gradient's variance shrinks by e. It is negative where gradients grow.",
+        see=("chi_1",),
+    ),
+    Word("settling", "Where q goes in a very deep net: it converges, vanishes, or diverges.", see=("q*",)),
+    Word("schema", "The version of the layout of a JSON file.", ("schema_version",)),
+    Word("density", "A predicted distribution, as the share in each of many equal bins.", ("shares",)),
+    Word("missing", "For `diff --fail-on`: runs that only OLD or only NEW has."),
+    Word("figures", "For `diff --fail-on`: the numbers that a figure shows, such as a curve of theory."),
+    Word("var h last", "Variance of the output h at the last layer.", see=("var",)),
+    Word("cos last", "Cosine between the z of two inputs at the last layer.", see=("cos",)),
+    Word("dL/dh first", "Variance of the gradient dL/dh at the first layer.", see=("var", "dL/dh")),
 )
 
 VERDICT_WORDS = (

@@ -11,7 +11,6 @@ from initprobe.reports.html_page import meaning, page
 from initprobe.reports.html_tables import Cell, Column, json_columns, table, word
 from initprobe.reports.width_table import line_of, rows_of
 from initprobe.results.coordinate_check import CoordinateCheck, Quantity, WidthLine
-from initprobe.results.summary import Environment
 
 _NAMES: dict[Quantity, str] = {
     "output": "h",
@@ -22,13 +21,12 @@ _NAMES: dict[Quantity, str] = {
 _NUMBERS = (("slope", "slope"), ("slope_se", "standard error"), ("theory", "theory"))
 
 
-def width_page(check: CoordinateCheck, command: str, environment: Environment) -> str:
+def width_page(check: CoordinateCheck, command: str) -> str:
     """The report of a coordinate check as HTML.
 
     Args:
         check: what was measured.
         command: the command line that measures it again.
-        environment: versions and machine.
     """
     charts = [chart for chart in _charts(check) if not chart.is_empty]
     return page(
@@ -37,7 +35,7 @@ def width_page(check: CoordinateCheck, command: str, environment: Environment) -
         title=visible(check.title),
         setting=visible(f"widths {', '.join(map(str, check.widths))}; {check.setting}"),
         command=visible(command),
-        environment=environment,
+        environment=check.environment,
         transfers=check.transfers,
         verdict=visible(check.verdict),
         findings=[(finding.severity, visible(finding.text)) for finding in check.findings],

@@ -9,10 +9,11 @@ from functools import cache
 from typing import get_args
 
 from initprobe.results.base import TENSORS, Record
+from initprobe.results.coordinate_check import CoordinateCheck
 from initprobe.results.layers import LayerStats
-from initprobe.results.named_numbers import RATE
+from initprobe.results.named_numbers import FORMAT_NUMBERS, FORMAT_PARTS, RATE
 from initprobe.results.run import ProbeResult
-from initprobe.results.spectrum import SpectrumStats
+from initprobe.results.spectrum import Spectrum, SpectrumStats
 
 _ENTRY = re.compile(r"^(\w+): (.*(?:\n {4,}.*)*)", re.MULTILINE)
 
@@ -32,6 +33,17 @@ def json_names() -> Mapping[str, tuple[str, ...]]:
 def spectrum_names() -> Mapping[str, tuple[str, ...]]:
     """The same for the numbers of a layer in a spectrum."""
     return dict(_names(SpectrumStats))
+
+
+@cache
+def other_names() -> Mapping[str, tuple[str, ...]]:
+    """The same for the JSON of `spectrum` and `width`, and for numbers of formats in tables of a sweep."""
+    names: dict[str, tuple[str, ...]] = {
+        name.rpartition(".")[2]: words[-1:] for name, words in _names(CoordinateCheck) if words
+    }
+    names |= {name: (words,) for name, words in _attributes(Spectrum).items()}
+    names |= {name: json_names()[f"formats.{FORMAT_PARTS[name.split('.')[-1]]}"] for name in FORMAT_NUMBERS}
+    return names | dict(spectrum_names())
 
 
 def short_names() -> Mapping[str, list[str]]:

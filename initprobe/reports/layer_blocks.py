@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from initprobe.formatting import NOTHING, NUMBER_IN_NAME, percent, role, short
 from initprobe.reports.tables import TextColumn
-from initprobe.results.layers import LayerStats, TensorStats
+
+if TYPE_CHECKING:
+    from initprobe.results.layers import LayerStats, TensorStats
 
 MOST_ROWS = 100
 _LONGEST_NAME = 22

@@ -102,7 +102,9 @@ def _weight_gradient_words(result: ProbeResult) -> str | None:
 
 
 def _sample_words(result: ProbeResult) -> str | None:
-    """The layers whose dL/dW was sampled by rows."""
+    """The layers whose dL/dW was sampled by rows, which a PyTorch model has none of."""
+    if result.is_of_model:
+        return None
     sampled = [layer for layer in result.layers if 0 < layer.weight_gradient.coverage < 1]
     if not sampled:
         return None
@@ -304,7 +306,7 @@ def _lost_words(result: ProbeResult) -> str | None:
     forward = _first_lost(result.layers, ("weight", "preactivation", "output"))
     backward = _first_lost(result.layers[::-1], ("output_gradient", "preactivation_gradient", "weight_gradient"))
     words = [f"{way}: {text}" for way, text in (("forward", forward), ("back", backward)) if text]
-    further = "a wider dtype" if result.modules else "--dtype float64"
+    further = "a wider dtype" if result.is_of_model else "--dtype float64"
     return "; ".join(words) + f" ({further} reaches further)" if words else None
 
 

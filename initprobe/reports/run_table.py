@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from initprobe.arrays import Array
 from initprobe.formatting import NOTHING, percent, short, sparkline, visible
 from initprobe.reports.binning import shares
 from initprobe.reports.cells import LOST, SPARK_BINS, STATUS_STYLE, relative_spread, value_text
@@ -20,7 +21,7 @@ from initprobe.reports.format_tables import format_table
 from initprobe.reports.layer_blocks import blocks, columns, fitting_depth, short_name
 from initprobe.reports.narrative import cosine, course
 from initprobe.reports.shortened_table import ShortenedTable, shown_layers
-from initprobe.reports.tables import TextColumn, fitting, table_of
+from initprobe.reports.tables import PlainTable, TextColumn, fitting
 from initprobe.reports.tensor_tables import module_table, tensor_tables
 from initprobe.reports.verdict import print_verdict
 from initprobe.results.base import TENSORS, worst
@@ -118,13 +119,13 @@ def _columns(result: ProbeResult, verbose: bool) -> list[Column]:
     edges = _spark_edges(result)
     return [
         _number_column(result),
-        *([Column("\nmodule", lambda layer: short_name(layer.name or NOTHING))] if result.modules else []),
+        *([Column("\nmodule", lambda layer: short_name(layer.name or NOTHING))] if result.is_of_model else []),
         *_output_columns(result, verbose),
         *_gradient_columns(result, verbose),
         *_structure_columns(result),
         *_fitting_columns(result),
         *([Column("\ndW/W", lambda layer: short(layer.gradient_to_weight_ratio))] if verbose else []),
-        Column(f"h in\n{_spark_heading(edges)}", lambda layer: _spark(layer, edges), dropped=2),
+        Column(f"h in\n{_end(edges[0])}..{_end(edges[-1])}", lambda layer: _spark(layer, edges), dropped=2),
     ]
 
 
@@ -228,34 +229,30 @@ def _local_gradient(layer: LayerStats) -> float | None:
     return None if layer.model_theory is None else layer.model_theory.local.output_gradient.variance
 
 
-def _spark_edges(result: ProbeResult) -> tuple[float, float]:
-    """The axis of the small histograms: the activation's range, or one that holds 98% of layer 1."""
+def _spark_edges(result: ProbeResult) -> Array:
+    """Edges of the small histograms' bins: the activation's range, or one that holds 98% of layer 1."""
     words, first = result.description, result.layers[0].output.percentiles
     reach = (max(abs(first.p1), abs(first.p99)) if first else 0.0) * 1.3 or 1.0
-    reach = min(reach, sys.float_info.max / 2)  # the width of the axis is a number too
+    reach = min(reach, sys.float_info.max / 4)  # the width of the axis is a number too
     low = words.output_low if words.output_low is not None else -reach
     high = words.output_high if words.output_high is not None else reach
-    return low, high
-
-
-def _spark_heading(edges: tuple[float, float]) -> str:
-    return f"{_end(edges[0])}..{_end(edges[1])}"
+    return np.linspace(low, high, SPARK_BINS + 1)
 
 
 def _end(value: float) -> str:
     return f"{value:.2g}" if abs(value) < 1000 else short(value)
 
 
-def _spark(layer: LayerStats, edges: tuple[float, float]) -> str:
+def _spark(layer: LayerStats, edges: Array) -> str:
     histogram = layer.output.histogram
     if histogram is None:
         return LOST.get(layer.output.status, NOTHING)
-    return sparkline([s if s > 1e-4 else 0 for s in shares(histogram, np.linspace(*edges, SPARK_BINS + 1))])
+    return sparkline([s if s > 1e-4 else 0 for s in shares(histogram, edges)])
 
 
 def _block_depth(result: ProbeResult, verbose: bool, depth: int | None) -> int | None:
     """The depth of the blocks to show; None for a row per layer."""
-    if not result.modules:
+    if not result.is_of_model:
         return None
     return depth or (None if verbose or len(result.layers) <= _MOST_LAYERS else fitting_depth(result.layers))
 
@@ -264,7 +261,7 @@ def _block_table(result: ProbeResult, depth: int, width: int | None) -> Renderab
     """A row per block: the lowest and the highest of its layers."""
     shown = blocks(result.layers, depth)
     styles = [STATUS_STYLE[worst(layer.status for layer in block.layers)] for block in shown]
-    table = table_of(fitting(list(columns(shown)), width), styles)
+    table = PlainTable(fitting(list(columns(shown)), width), styles)
     note = f"{len(result.layers)} layers in {len(shown)} blocks (--depth {depth}); -v shows every layer"
     return Group(table, Text(note, style="dim"))
 
@@ -276,7 +273,7 @@ def _layer_table(result: ProbeResult, numbers: Sequence[int], verbose: bool, wid
         TextColumn(column.heading, [visible(column.entry(layer)) for layer in layers], column.dropped)
         for column in _columns(result, verbose)
     ]
-    return ShortenedTable(table_of(fitting(every, width), [STATUS_STYLE[layer.status] for layer in layers]), numbers)
+    return ShortenedTable(PlainTable(fitting(every, width), [STATUS_STYLE[layer.status] for layer in layers]), numbers)
 
 
 def summary(result: ProbeResult) -> Text:

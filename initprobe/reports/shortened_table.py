@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 from rich.style import Style
-from rich.table import Table
 
+from initprobe.reports.tables import PlainTable
 from initprobe.results.base import Status
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
@@ -58,23 +58,16 @@ class ShortenedTable:
         layers: their numbers, in order.
     """
 
-    def __init__(self, table: Table, layers: Sequence[int]) -> None:
+    def __init__(self, table: PlainTable, layers: Sequence[int]) -> None:
         self.table, self.layers = table, layers
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The lines of the table, and one for each gap."""
-        lines = console.render_lines(self.table, options, pad=False)
-        heading = len(lines) - len(self.layers)
-        yield from _joined(lines[:heading])
+        yield from self.table.heading_segments(console)
         last = self.layers[0] - 1
-        for number, line in zip(self.layers, lines[heading:], strict=True):
+        for row, number in enumerate(self.layers):
             if missing := number - last - 1:
                 yield Segment(f"  ... {missing:,} layers like these: -v shows all", Style(dim=True))
                 yield Segment.line()
-            yield from _joined([line])
+            yield from self.table.row_segments(row, console)
             last = number
-
-
-def _joined(lines: Iterable[Sequence[Segment]]) -> Iterable[Segment]:
-    for line in lines:
-        yield from (*line, Segment.line())

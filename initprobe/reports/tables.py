@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from initprobe.formatting import visible
 
 if TYPE_CHECKING:  # figures need the columns, but not Rich
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.segment import Segment
     from rich.table import Table
 
 _GAP = 1  # blank columns between two columns of a table
@@ -45,11 +47,13 @@ class TextColumn:
         heading: one or two lines.
         cells: one per row.
         dropped: when the column is left out of a table that is too wide, the lowest number first. None for never.
+        left: flush left, as names are.
     """
 
     heading: str
     cells: Sequence[str]
     dropped: int | None = None
+    left: bool = False
 
     @property
     def width(self) -> int:
@@ -75,16 +79,65 @@ def fitting(columns: Sequence[TextColumn], width: int | None) -> list[TextColumn
     return kept
 
 
-def table_of(columns: Sequence[TextColumn], styles: Sequence[str]) -> Table:
-    """A table of these columns, flush right, with a style per row. Names in it are shown literally.
+class PlainTable:
+    """A table of text. Each line is one segment, because Rich takes a millisecond for each row of cells.
 
-    Args:
-        columns: in order.
+    Attributes:
+        heading: its lines.
+        lines: one per row.
         styles: of Rich, one per row.
     """
-    from rich.text import Text
 
-    table = plain_table(*(column.heading for column in columns))
-    for number, style in enumerate(styles):
-        table.add_row(*(Text(visible(column.cells[number])) for column in columns), style=style)
-    return table
+    def __init__(self, columns: Sequence[TextColumn], styles: Sequence[str]) -> None:
+        """Set every cell to the width of its column. Names are shown literally.
+
+        Args:
+            columns: in order.
+            styles: of Rich, one per row.
+        """
+        headings = [column.heading.split("\n") for column in columns]
+        tallest = max(map(len, headings))
+        upper = [[""] * (tallest - len(lines)) + lines for lines in headings]
+        set_columns = [
+            _flush([*lines, *map(visible, column.cells)], column.left)
+            for lines, column in zip(upper, columns, strict=True)
+        ]
+        lines = [(" " * _GAP).join(row).rstrip() for row in zip(*set_columns, strict=True)]
+        self.heading, self.lines, self.styles = lines[:tallest], lines[tallest:], styles
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The heading, then the rows."""
+        yield from self.heading_segments(console)
+        for number in range(len(self.lines)):
+            yield from self.row_segments(number, console)
+
+    def heading_segments(self, console: Console) -> Iterator[Segment]:
+        """The lines of the heading."""
+        from rich.segment import Segment
+
+        style = console.get_style("table.header")
+        for line in self.heading:
+            yield from (Segment(line, style), Segment.line())
+
+    def row_segments(self, number: int, console: Console) -> Iterator[Segment]:
+        """A row and its end of line.
+
+        Args:
+            number: 0 for the first row.
+            console: knows the styles.
+        """
+        from rich.segment import Segment
+
+        style = self.styles[number]
+        yield from (Segment(self.lines[number], console.get_style(style) if style else None), Segment.line())
+
+
+def _flush(texts: Sequence[str], left: bool) -> list[str]:
+    """The texts with blanks before or after them, so that all are as wide as the widest."""
+    from rich.cells import cell_len
+
+    widths = [cell_len(text) for text in texts]
+    widest = max(widths)
+    blanks = [" " * (widest - width) for width in widths]
+    pairs = zip(texts, blanks, strict=True)
+    return [text + blank if left else blank + text for text, blank in pairs]

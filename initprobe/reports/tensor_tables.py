@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from initprobe.formatting import NOTHING, percent, short, visible
+from initprobe.formatting import NOTHING, percent, short
 from initprobe.reports.cells import STATUS_STYLE, relative_spread, value_text
 from initprobe.reports.narrative import SYMBOLS
-from initprobe.reports.tables import plain_table
+from initprobe.reports.tables import PlainTable, TextColumn
 from initprobe.results.layers import ModuleStats, TensorStats
 from initprobe.results.run import ProbeResult
 
@@ -27,20 +26,20 @@ _MODULE_COLUMNS: Mapping[str, Callable[[ModuleStats], str]] = {
     "W\nstd": lambda module: NOTHING if module.weight is None else short(module.weight.std),
     "dL/dW\nvar": lambda module: _variance(module.weight_gradient),
 }
+_NAMES = ("module", "class")
 
 
 def _variance(stats: TensorStats | None) -> str:
     return NOTHING if stats is None else value_text(stats, stats.variance)
 
 
-def module_table(modules: Sequence[ModuleStats]) -> Table:
+def module_table(modules: Sequence[ModuleStats]) -> PlainTable:
     """A row per call of a leaf module."""
-    table = plain_table(*_MODULE_COLUMNS, left=("module", "class"))
-    for module in modules:
-        table.add_row(
-            *(Text(visible(entry(module))) for entry in _MODULE_COLUMNS.values()), style=STATUS_STYLE[module.status]
-        )
-    return table
+    columns = [
+        TextColumn(heading, [entry(module) for module in modules], left=heading in _NAMES)
+        for heading, entry in _MODULE_COLUMNS.items()
+    ]
+    return PlainTable(columns, [STATUS_STYLE[module.status] for module in modules])
 
 
 def tensor_tables(result: ProbeResult, tensor: str) -> RenderableType:
@@ -71,16 +70,17 @@ def tensor_tables(result: ProbeResult, tensor: str) -> RenderableType:
         result,
         tensor,
         ["p1", "p5", "p25", "p50", "p75", "p95", "p99"],
-        lambda s: [short(p) for p in s.percentiles.model_dump().values()] if s.percentiles else [NOTHING] * 7,
+        lambda s: [short(p) for _, p in s.percentiles] if s.percentiles else [NOTHING] * 7,
     )
     return Group(Text(SYMBOLS[tensor], style="bold"), moments, percentiles)
 
 
 def _stacked(
     result: ProbeResult, tensor: str, headings: Sequence[str], entries: Callable[[TensorStats], list[str]]
-) -> Table:
-    table = plain_table("layer", *headings)
-    for layer in result.layers:
-        stats = layer.tensor(tensor)
-        table.add_row(str(layer.layer), *entries(stats), style=STATUS_STYLE[stats.status])
-    return table
+) -> PlainTable:
+    every = [layer.tensor(tensor) for layer in result.layers]
+    rows = [(str(layer.layer), *entries(stats)) for layer, stats in zip(result.layers, every, strict=True)]
+    columns = [
+        TextColumn(heading, cells) for heading, cells in zip(("layer", *headings), zip(*rows, strict=True), strict=True)
+    ]
+    return PlainTable(columns, [STATUS_STYLE[stats.status] for stats in every])

@@ -53,7 +53,7 @@ def _verdict(result: ProbeResult) -> Text:
 
 def why_no_fix(result: ProbeResult) -> str | None:
     """Why no fix is printed; None where none is needed, and for a model where nothing is known."""
-    none = None if survives(result) or result.modules else _NO_FIX
+    none = None if survives(result) or result.is_of_model else _NO_FIX
     return next((item.no_fix for item in result.diagnosis if item.no_fix and item.severity != "info"), none)
 
 

@@ -45,7 +45,10 @@ def worst(statuses: Iterator[Status]) -> Status:
 class Record(BaseModel):
     """A frozen part of a result. `null` in JSON stands for what does not apply or was lost; `status` says which."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null", serialize_by_alias=True)
+    # Schemas are built when they are first used: a run uses half of the records.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ser_json_inf_nan="null", serialize_by_alias=True, defer_build=True
+    )
 
     def __repr__(self) -> str:
         line = self.in_a_line()

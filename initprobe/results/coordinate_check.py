@@ -5,11 +5,18 @@ The coordinate check of Yang et al. 2022, arXiv:2203.03466: the rms of a tensor 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, JsonValue
 
 from initprobe.results.base import SCHEMA_VERSION, Finite, Record, Severity, read_record
+from initprobe.results.display import HasFigures
+from initprobe.results.summary import Environment
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from initprobe.reports.figures.look import Look
 
 Quantity = Literal["output", "gradient", "change", "own_change"]
 Kind = Literal["layer", "readout", "attention", "stream"]
@@ -64,7 +71,7 @@ class WidthFinding(Record):
     text: str
 
 
-class CoordinateCheck(Record):
+class CoordinateCheck(Record, HasFigures):
     """What `width` returns.
 
     Attributes:
@@ -85,6 +92,7 @@ class CoordinateCheck(Record):
         fix: lines that make it transfer; they were tried. Empty for none.
         fix_note: what was tried without success; null if a fix is given or none is needed.
         elapsed_s: duration in seconds.
+        environment: versions and machine; null in files of an earlier version.
     """
 
     schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
@@ -104,6 +112,7 @@ class CoordinateCheck(Record):
     fix: tuple[str, ...] = ()
     fix_note: str | None = None
     elapsed_s: Annotated[float, Field(ge=0)] = 0.0
+    environment: Environment | None = None
 
     @classmethod
     def from_json(cls, text: str | bytes, source: str = "JSON") -> CoordinateCheck:
@@ -143,28 +152,10 @@ class CoordinateCheck(Record):
 
         return width_table(self, width)
 
-    def figure(
-        self,
-        *,
-        size: tuple[float, float] | None = None,
-        title: str | None = None,
-        columns: int | None = None,
-        style: Literal["screen", "paper"] = "screen",
-    ) -> Any:
-        """A matplotlib figure: rms against width on log scales, a panel per quantity and step.
+    def _draw(self, kind: Any, look: Look) -> Figure:
+        from initprobe.results.display import draw_width
 
-        Args:
-            size: width and height in inches; None for that of the style.
-            title: instead of the verdict; an empty text for none.
-            columns: panels per row.
-            style: `paper` for a column of 3.3 inches: letters of 7.5 points, no title.
-
-        Raises:
-            ConfigError: a size, number of columns or style that cannot be.
-        """
-        from initprobe.results.display import width_figure
-
-        return width_figure(self, size, title, columns, style)
+        return draw_width(self, kind, look)
 
 
 def is_coordinate_check(values: object) -> bool:

@@ -10,42 +10,58 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from initprobe.meanfield.phase_diagram import PhaseDiagram
+    from initprobe.reports.figures.look import Look
     from initprobe.results.coordinate_check import CoordinateCheck
     from initprobe.results.run import ProbeResult
+    from initprobe.results.spectrum import Spectrum
 
 
-class Display:
-    """The methods of `ProbeResult` that show it."""
-
-    def _result(self) -> ProbeResult:
-        return cast("ProbeResult", self)
+class HasFigures:
+    """What every object with figures shares: one method, with the same arguments everywhere."""
 
     def figure(
         self,
-        kind: str = "summary",
+        kind: Any = None,
         *,
         size: tuple[float, float] | None = None,
         title: str | None = None,
         columns: int | None = None,
         style: Literal["screen", "paper"] = "screen",
     ) -> Figure:
-        """Draw a matplotlib figure of this result.
+        """Draw a matplotlib figure.
 
         Args:
-            kind: `summary`, `output`, `gradient` or `depth`; `fitting` or `training` where there was any.
+            kind: which of its figures; None for the usual one. A wrong name lists those there are. One run has
+                `summary`, `output`, `gradient`, `depth`, and `fitting` or `training` where there was any. A sweep has
+                those of its file, as `heatmap`; or a mapping with keys as in the file.
             size: width and height in inches; None for that of the kind.
-            title: instead of the title of the result; an empty text for none.
-            columns: panels of histograms in a row; None for all in one row, or five on paper.
-            style: `paper` for a column of 3.3 inches: letters of 7.5 points, no title.
+            title: instead of its own title; an empty text for none.
+            columns: panels in a row; None for the usual number.
+            style: `paper` for a column of 3.3 inches: letters of 7.5 points, thin lines, no title.
 
         Raises:
-            UnknownNameError: another kind; the message lists those of this result. A `KeyError` too.
+            UnknownNameError: another kind; the message lists those there are. A `KeyError` too.
             ConfigError: a size, number of columns or style that cannot be.
         """
         from initprobe.reports.figures.look import Look
+
+        return self._draw(kind, Look(size, title, columns, style))
+
+    def _draw(self, kind: Any, look: Look) -> Figure:
+        raise NotImplementedError
+
+
+class Display(HasFigures):
+    """The methods of `ProbeResult` that show it."""
+
+    def _result(self) -> ProbeResult:
+        return cast("ProbeResult", self)
+
+    def _draw(self, kind: Any, look: Look) -> Figure:
         from initprobe.reports.figures.run import draw
 
-        return draw(self._result(), kind, Look(size, title, columns, style))
+        return draw(self._result(), "summary" if kind is None else kind, look)
 
     def table(self, width: int | None = None) -> str:
         """The table that `initprobe run` prints, as plain text.
@@ -89,23 +105,58 @@ def width_table(check: CoordinateCheck, width: int | None) -> str:
     return plain_width(check, width)
 
 
-def width_figure(
-    check: CoordinateCheck,
-    size: tuple[float, float] | None,
-    title: str | None,
-    columns: int | None,
-    style: Literal["screen", "paper"],
-) -> Figure:
+def draw_width(check: CoordinateCheck, kind: str | None, look: Look) -> Figure:
     """The figure of a coordinate check.
 
     Args:
         check: with all lines.
-        size: in inches; None for the usual size.
-        title: None for that of the check, "" for none.
-        columns: of panels; None for the usual number.
-        style: of a screen or of paper.
+        kind: `rms`.
+        look: size, title, panels per row and style.
     """
-    from initprobe.reports.figures.look import Look
+    from functools import partial
+
+    from initprobe.reports.figures.choose import choose
     from initprobe.reports.figures.width import width_figure
 
-    return width_figure(check, Look(size, title, columns, style))
+    return choose({"rms": partial(width_figure, check)}, kind, look)
+
+
+def draw_spectrum(spectrum: Spectrum, kind: str | None, look: Look) -> Figure:
+    """The figure of singular values.
+
+    Args:
+        spectrum: of one network.
+        kind: `singular_values`.
+        look: size, title, panels per row and style.
+    """
+    from functools import partial
+
+    from initprobe.reports.figures.choose import choose
+    from initprobe.reports.figures.spectrum import draw_spectra
+
+    return choose({"singular_values": partial(draw_spectra, [spectrum])}, kind, look)
+
+
+def draw_phase(diagram: PhaseDiagram, kind: str | None, look: Look, layers: int = 10, marks: Any = ()) -> Figure:
+    """The figure of a phase diagram.
+
+    Args:
+        diagram: the fixed points over both scales.
+        kind: `phase`.
+        look: size, title and style.
+        layers: depth of the user's network.
+        marks: labelled points, with sigma_w and sigma_b.
+
+    Raises:
+        ConfigError: the diagram has a single row or column.
+    """
+    from functools import partial
+
+    from initprobe.errors import ConfigError
+    from initprobe.reports.figures.choose import choose
+    from initprobe.reports.figures.theory import phase_figure
+
+    if min(diagram.chi_1.shape) < 2:
+        raise ConfigError("a figure needs at least two values of sigma_w and two of sigma_b", field="kind")
+    numbers = diagram.sigma_w, diagram.sigma_b, diagram.chi_1, diagram.xi_c
+    return choose({"phase": partial(phase_figure, diagram.activation, *numbers, layers, marks)}, kind, look)

@@ -94,8 +94,8 @@ class LayerTheory(Record):
         gradient_uncertainty: factor by which the predicted variance of dL/dh may be off, beside chance. It is above 1
             where the length map is unstable. It is also above 1 under norms and skips, where a part of order
             depth/width is not derived. The SD of z contains its log. Null where there is none.
-        weight_gradient_uncertainty: the same for the variance of dL/dW. Gradients have no prediction where it may be
-            off by more than a factor of 1,000, or 1.15 under batch norm.
+        weight_gradient_uncertainty: the same for the variance of dL/dW. Where it exceeds 1,000, or 1.15 under
+            batch norm, gradients have no prediction.
         output_uncertainty: the same for the variance of h, where lengths or means of h are unstable, and under batch
             norm. Beyond a factor of 1,000 the predictions of a layer are null.
         output_shares: predicted share of the outputs in each bin of the output histogram; null after a skip.

@@ -39,7 +39,16 @@ LAYER_NUMBERS = tuple(name for name in _numbers_of(LayerStats) if name != "layer
 RATES = tuple(f"{tensor}.{RATE}" for tensor in TENSORS)
 # Numbers of the whole net: losses, the layer where the most severe finding begins, and the elapsed time.
 LOSSES = ("loss.start", "loss.chance", "training.final_loss")
-RUN_NUMBERS = (*LOSSES, FROM_LAYER, ELAPSED)
+# Of one step of an optimizer, and of each small format: the first layer that it loses, and the best scale of the loss.
+STEP_NUMBERS = tuple(f"step.{name}" for name in ("loss_before", "loss_after", "largest_curvature", "highest_rate"))
+FORMAT_PARTS = {"signal": "lost_at.signal", "gradient": "lost_at.gradient", "loss_scale_log2": "loss_scale.scale_log2"}
+FORMAT_NUMBERS = tuple(
+    f"formats.{name}.{part}"
+    for name in ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
+    for part in FORMAT_PARTS
+)
+EXTRAS = (*STEP_NUMBERS, *FORMAT_NUMBERS)  # only of a run that asked for them
+RUN_NUMBERS = (*LOSSES, *EXTRAS, FROM_LAYER, ELAPSED)
 WHOLE = (VERDICT, HEALTHY, *RATES, *RUN_NUMBERS)
 NAMES = (*WHOLE, *LAYER_NUMBERS)
 # What `diff` compares beside numbers: missing runs, the data of figures, one step, small formats, and histograms.
@@ -93,6 +102,10 @@ def number_of(result: ProbeResult, name: str) -> float | None:
     if name == FROM_LAYER:
         worst = verdict_of(result)
         return None if worst is None else float(worst.layer)
+    if name in FORMAT_NUMBERS:
+        _, wanted, part = name.split(".")
+        stats = next((each for each in result.formats if each.name == wanted), None)
+        return None if stats is None else _at(stats, FORMAT_PARTS[part])
     return rate_of(result, name) if name in RATES else _at(result, name)
 
 

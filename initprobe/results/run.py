@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
@@ -95,7 +94,12 @@ class ProbeResult(Record, Display):
         """Whether too few of the parameters were judged for a verdict on the whole model."""
         return self.coverage is not None and self.coverage.share < self.min_judged
 
-    @cached_property
+    @property
+    def is_of_model(self) -> bool:
+        """Whether this is of a PyTorch model."""
+        return self.config.get("source") == "torch"
+
+    @property
     def draws(self) -> int:
         """Number of independent networks behind each average."""
         return len(self.layers[0].output.variance_by_draw)

@@ -6,12 +6,18 @@ dynamical isometry (Saxe et al. 2014, arXiv:1312.6120; Pennington et al. 2017, a
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, JsonValue
 
 from initprobe.results.base import SCHEMA_VERSION, Finite, Histogram, Percentiles, Record, Share, Status
+from initprobe.results.display import HasFigures
 from initprobe.results.summary import Description
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from initprobe.reports.figures.look import Look
 
 
 class SpectrumDensity(Record):
@@ -93,7 +99,7 @@ class SpectrumStats(Record):
     theory: SpectrumTheory | None = None
 
 
-class Spectrum(Record):
+class Spectrum(Record, HasFigures):
     """What `spectrum` returns.
 
     Attributes:
@@ -123,3 +129,8 @@ class Spectrum(Record):
     def in_a_line(self) -> str:
         """The verdict and the network."""
         return f"{self.verdict}; {self.description.title}"
+
+    def _draw(self, kind: Any, look: Look) -> Figure:
+        from initprobe.results.display import draw_spectrum
+
+        return draw_spectrum(self, kind, look)

@@ -74,7 +74,7 @@ def _level_words(net: Network, gain: float) -> str:
     slope = float(at_gain.growth / at_gain.square)
     chi = round(gain**2 * float(at_gain.slope_square), _PLACES)
     return (
-        f"E[phi(z)^2] = 1 where z has variance {gain**2:.4g}, so Var(h) is level from layer 1 on; the length map has "
+        f"E[phi(z)^2] = 1 where z has variance {gain**2:.4g}, so Var(h) is level from layer 1 on. The length map has "
         f"slope {fixed(slope, 3)} there, and Var(dL/dh) changes by {factor(chi)} per layer"
     )
 
@@ -128,7 +128,7 @@ def _compromise(net: Network) -> Choice | None:
     if gain is None or not (forecast := net.scaled(gain)).holds(LAST_RESORT_SHARE):
         return None
     words = (
-        "no gain keeps all of Var(h), Var(dL/dh) and Var(dL/dW) level; with this gain the largest trend is "
+        "no gain keeps Var(h), Var(dL/dh) and Var(dL/dW) all level; with this one, no trend exceeds "
         f"{factor_of(forecast.trends[0])} over {net.layers} layers"
     )
     return Choice(weights_of(gain, _slope(net)), (words,))
@@ -190,7 +190,7 @@ def _obstacle(net: Network, gain: float) -> str:
     growth = (net.layers - 1) * math.log10(steepest) if steepest > 0 else -math.inf
     if growth >= math.log10(net.limits.unstable):
         return (
-            f"the length map is steeper than 1 (d log q_l / d log q_(l-1) reaches {fixed(steepest, 3)}): a "
+            f"the length map is steeper than 1: d log q_l / d log q_(l-1) reaches {fixed(steepest, 3)}. A "
             f"deviation in scale grows {factor_of(growth)} over {net.layers} layers, so no constant gain holds"
         )
     if not forecast.trends[0] < LAST_RESORT_SHARE * net.limits.trend_decades:

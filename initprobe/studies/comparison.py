@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from initprobe.config.probe_config import ProbeConfig
@@ -11,14 +12,17 @@ from initprobe.errors import ConfigError
 from initprobe.probe.experiment import prepare
 from initprobe.probe.progress import Progress, part_of
 from initprobe.probe.run import measure
+from initprobe.results.display import HasFigures
 from initprobe.results.run import ProbeResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from initprobe.reports.figures.look import Look
+
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(HasFigures):
     """What `compare` returns.
 
     Attributes:
@@ -40,11 +44,11 @@ class Comparison:
         print_comparison(self.results, to)
         return out.getvalue()
 
-    def figure(self) -> Figure:
-        """The variances over depth of all experiments, as a matplotlib figure."""
+    def _draw(self, kind: Any, look: Look) -> Figure:
+        from initprobe.reports.figures.choose import choose
         from initprobe.reports.figures.comparison import draw_comparison
 
-        return draw_comparison(self.results)
+        return choose({"depth": partial(draw_comparison, self.results)}, kind, look)
 
     def to_dataframe(self) -> Any:
         """A pandas frame with a row per experiment and layer; `title` names the experiment.

@@ -10,7 +10,8 @@ from initprobe.arrays import Array
 from initprobe.config.names import activation_of, as_activation
 from initprobe.errors import ConfigError
 from initprobe.meanfield.gain import GainRow, gain_row
-from initprobe.meanfield.phase import PhaseDiagram, phase_diagram
+from initprobe.meanfield.phase import phase_diagram
+from initprobe.meanfield.phase_diagram import PhaseDiagram
 from initprobe.spec import Spec
 
 

@@ -27,6 +27,7 @@ from initprobe.probe.networks import layers_of, network_of
 from initprobe.probe.objective import learner_of
 from initprobe.probe.progress import Progress
 from initprobe.results.coordinate_check import CoordinateCheck
+from initprobe.results.environment import environment
 
 # The passes of all layers, and the logits.
 _State: TypeAlias = tuple[list[ForwardPass], Array]
@@ -73,7 +74,7 @@ def width(
         MemoryLimitError: the largest network would not fit in memory.
     """
     plan = WidthPlan(tuple(widths), seeds, steps, optimizer, lr, try_fixes)
-    experiments = [prepare(_at_width(config, each, plan), "--widths") for each in plan.widths]
+    experiments = [prepare(_at_width(config, each, plan), "widths") for each in plan.widths]
     _check(experiments)
     study = _Study(experiments, plan, mup, checked_threads(threads), progress)
     return coordinate_check(plan, study.measure, study.subject)
@@ -164,6 +165,7 @@ class _Study:
             family="sgd" if plan.named_optimizer == "sgd" else "adam",
             optimizer=plan.named_optimizer,
             learning_rate=plan.rate,
+            environment=environment(self._threads),
             advice=self._advice,
         )
 

@@ -229,7 +229,7 @@ def following(
         alone: whether a place is named by one module, so that the next layer does not belong to it.
     """
     yield finding
-    if result.modules:
+    if result.is_of_model:
         yield from _recorded_places(finding, alone)
         return  # the rules for PyTorch models need the operations, which a result does not hold
     in_order, last = RULES[finding.rule].from_layer_on, finding

@@ -216,7 +216,7 @@ def _figures(
     if layout.figures is None:
         return None
     numeric = [name for name, column in columns.items() if all(_is_number(value) for value in column)]
-    axes = _FigureAxes(list(columns), numeric, varying)
+    axes = FigureAxes(list(columns), numeric, varying)
     return tuple(axes.fill(figure, document.place(("figures", index))) for index, figure in enumerate(layout.figures))
 
 
@@ -225,7 +225,7 @@ def _is_number(value: Scalar | None) -> bool:
 
 
 @dataclass(frozen=True)
-class _FigureAxes:
+class FigureAxes:
     """The axes that a figure may be drawn over, by name: all, the numeric ones, and those with several values."""
 
     every: Sequence[str]
@@ -233,7 +233,15 @@ class _FigureAxes:
     varying: Sequence[str]
 
     def fill(self, figure: Figure, place: Place) -> Figure:
-        """The figure, with an axis chosen for each that the file leaves open."""
+        """The figure, with an axis chosen for each that it leaves open.
+
+        Args:
+            figure: as asked for.
+            place: where it was asked for.
+
+        Raises:
+            ConfigError: there is no such axis, or too few of them.
+        """
         if isinstance(figure, Heatmap):
             free = [name for name in self.varying if name in self.numeric and name not in (figure.x, figure.y)]
             x = self._numeric_axis(figure.x or next(iter(free), None), place)

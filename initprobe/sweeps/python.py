@@ -6,32 +6,41 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from initprobe.data.files import DEFAULT_OUT, RESULT_FILE, STORE_FILE, is_directory, is_file
 from initprobe.errors import ConfigError, InputError
 from initprobe.formatting import shown
+from initprobe.results.display import HasFigures
 from initprobe.results.run import ProbeResult
 from initprobe.sweeps.execution_pool import local_workers
 from initprobe.sweeps.execution_runner import Event, execute
+from initprobe.sweeps.plan import Plan
 from initprobe.sweeps.plan import load as load_plan
 from initprobe.sweeps.runs import Scalar
 from initprobe.sweeps.store import open_store, read_store
 from initprobe.sweeps.store_kept_runs import kept_runs
 from initprobe.sweeps.store_rows import Row
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from initprobe.reports.figures.look import Look
+
 
 @dataclass(frozen=True, repr=False)
-class Sweep:
+class Sweep(HasFigures):
     """The runs of a sweep, in its store.
 
     Attributes:
         path: the store, a `sweep.db`.
         rows: the runs, each with its axes, state, error and digest.
+        plan: what the file asks for; None for a store that was loaded.
     """
 
     path: Path
     rows: tuple[Row, ...]
+    plan: Plan | None = None
 
     def __repr__(self) -> str:
         from initprobe.reports.sweep_table import headline
@@ -64,6 +73,22 @@ class Sweep:
         axes = dict.fromkeys(name for row in self.rows for name in row.axes)
         print_sweep(self.rows, layout(axes, columns), to)
         return out.getvalue()
+
+    def _draw(self, kind: str | Mapping[str, object] | None, look: Look) -> Figure:
+        """Draw a figure of the file by its name, or any kind of figure of a sweep.
+
+        Raises:
+            ConfigError: the runs lack what the figure shows.
+            DamagedRun: a result cannot be read.
+        """
+        from initprobe.sweeps.figures import SweepData, draw
+
+        name, configs, wanted = self.path.parent.name, {}, None
+        if self.plan is not None:
+            name, wanted = self.plan.name, self.plan.figures
+            configs = {run.key: run.config for run in self.plan.runs}
+        with read_store(self.path) as store:
+            return draw(SweepData(name, self.rows, lambda row: store.result(row.key), configs, wanted), kind, look)
 
     def to_dataframe(self) -> Any:
         """A pandas frame with a row per run and layer; the axes of the sweep are its first columns.
@@ -112,7 +137,7 @@ def sweep(
     with open_store(path) as store:
         store.drop_damaged([run.key for run in plan.runs])
         execute(plan.runs, store, local_workers(jobs, len(plan.runs)), on_event=on_event)
-        return Sweep(path, tuple(store.rows([run.key for run in plan.runs])))
+        return Sweep(path, tuple(store.rows([run.key for run in plan.runs])), plan)
 
 
 def load(path: str | Path) -> ProbeResult | list[ProbeResult] | Sweep:

@@ -216,7 +216,7 @@ class Comparison:
     def idle(self) -> list[str]:
         """One line per rule that had nothing to compare."""
         if not self._paired:
-            return ["no run is in both OLD and NEW, so nothing was compared; keep NEW as the baseline if it is one"]
+            return ["no run is in both OLD and NEW, so nothing was compared; if NEW is the baseline, keep it"]
         if not self._compared and self._unused:
             return ["no run is done in both OLD and NEW, so nothing was compared"]
         return [f"--fail-on {rule.name}: no run has this number, so nothing was compared" for rule in self._unused]

@@ -53,8 +53,8 @@ def initprobe() -> Checks:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--initprobe-model`, and the same as a list in the configuration of pytest."""
     text = (
-        "a PyTorch model whose signal must survive, one test each: PACKAGE.MODULE:FACTORY@SHAPE as in "
-        "mynet:make@64,784, with a further @NAME=SHAPE for each further input, or timm:NAME; repeatable"
+        "a PyTorch model whose signal must survive, one test each; repeatable. PACKAGE.MODULE:FACTORY@SHAPE as in "
+        "mynet:make@64,784, with a further @NAME=SHAPE for each further input, or timm:NAME"
     )
     parser.getgroup("initprobe").addoption(
         "--initprobe-model", action="append", default=[], metavar="MODEL[@SHAPE]", dest="initprobe_model", help=text

@@ -136,8 +136,8 @@ def _check_draws(draws: int, reinit: object) -> None:
         raise ConfigError(f"draws must be at least 1, not {draws}")
     if draws > 1 and reinit is None:
         raise ConfigError(
-            f"draws={draws} needs reinit, a function that draws the weights of the model again; without it all draws "
-            "are the same network"
+            f"draws={draws} needs reinit, a function that draws the weights again; "
+            "without it all draws are the same network"
         )
 
 
@@ -145,7 +145,7 @@ def _check_input(x: Any) -> None:
     given = list(input_tensors(x))
     if not given:
         raise ConfigError(
-            f"x must be a tensor, or a tuple or mapping of arguments with a tensor in it, not {type(x).__name__}; "
+            f"x must be a tensor, or a tuple or mapping of arguments with a tensor, not {type(x).__name__}. "
             "torch.as_tensor(x) makes one of an array"
         )
     empty = next((tensor for tensor in given if tensor.numel() == 0), None)

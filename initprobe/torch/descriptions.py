@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from initprobe.formatting import listed, short
+from initprobe.formatting import listed, percent, short
 from initprobe.probe.describe import shape_words
 from initprobe.results.summary import Description
 from initprobe.torch.inventory import Inventory
@@ -96,12 +96,17 @@ def input_words(given: Sequence[Any]) -> str:
 
 
 def notes(case: Case) -> Iterator[str]:
-    """Sentences on the loss, tied weights, and what could not be seen."""
+    """Sentences on the loss, tied and frozen weights, and what could not be seen."""
     if case.loss is not None:
         yield f"loss at the start: {case.loss:.4g}{_chance(case)}"
     tied = _tied(case.inventory)
     if tied:
         yield f"one parameter under several names: {listed(tied)}"
+    frozen = [name for name, parameter in case.parameters.items() if not parameter.requires_grad]
+    if frozen:
+        entries = sum(case.parameters[name].numel() for name in frozen)
+        every = sum(parameter.numel() for parameter in case.parameters.values())
+        yield f"frozen, {percent(entries / every)}% of the parameters (requires_grad=False): {listed(frozen)}"
     if not case.differentiated:
         yield "no path leads back from the output to a parameter that learns, so there are no gradients"
 

@@ -4,6 +4,8 @@ Parallel paths meet in a `cat`, as in Inception and SqueezeNet, or in a product.
 or a signal and factors made of it (squeeze-and-excitation). A chain takes the longest path; the layers of the others
 are parallel to it. It also passes a product with a signal that no layer made, such as the adjacency matrix of a graph.
 
+A softmax that a layer alone takes is passed too: it stands where an activation would.
+
 Sums are no part of a chain: they belong to residual streams.
 """
 
@@ -90,7 +92,7 @@ class Feeding:
         while source is not None and self._is_alone(op, source):
             yield source
             op = source.op
-            source = self._source(op) if op.kind in (*_PASSED, *_MEETING, "product") else None
+            source = self._source(op) if op.kind in (*_PASSED, *_MEETING, "product", "softmax") else None
 
     def _source(self, op: Operation) -> Signal | None:
         """The one signal that an operation is made of; of a join, the end of its main path."""

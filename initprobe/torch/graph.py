@@ -42,6 +42,7 @@ class Signal:
         consumers: operations that make other signals of it.
         steps: operations on the signal itself, such as biases and activations, in order.
         parent: the signal that it is a part of; None for a whole.
+        cut: a function without gradient that took it, such as argmax; empty for none.
     """
 
     op: Operation
@@ -49,6 +50,7 @@ class Signal:
     consumers: list[Operation] = field(default_factory=list)
     steps: list[Operation] = field(default_factory=list)
     parent: Signal | None = None
+    cut: str = ""
 
     @property
     def number(self) -> int:

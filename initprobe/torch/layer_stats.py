@@ -10,6 +10,7 @@ from typing import Any
 
 from initprobe.arrays import complete_mean
 from initprobe.engine.sketch import Sketch
+from initprobe.probe.pending_stats import PendingStats
 from initprobe.probe.rounding import Place
 from initprobe.probe.summarise import all_stats, rms_of
 from initprobe.results.base import ModuleKind, Status, worst
@@ -28,7 +29,8 @@ from initprobe.torch.theory.columns import theory_of
 class LayerRecords:
     """Makes the records of layers and modules when they are asked for; it keeps no tensor and no module.
 
-    Histograms and percentiles of thousands of tensors cost as much as all measurements, and a verdict needs few.
+    Histograms and percentiles of thousands of tensors cost as much as all measurements. A verdict needs none, a table
+    few.
     """
 
     def __init__(self, recorder: Recorder, held: Inventory, structure: Structure, draws: int) -> None:
@@ -38,6 +40,7 @@ class LayerRecords:
         self._draws, self._layers, self._calls = draws, layers, recorder.modules.calls
         self._parameters = recorder.parameters
         self._statuses = _statuses(recorder)
+        self._places: dict[Track, int] = {}
         self._stats: dict[Track, TensorStats] = {}
         self._activation_classes = dict(_activation_classes(held, layers))
 
@@ -53,12 +56,10 @@ class LayerRecords:
 
     def layers(self) -> tuple[LayerStats, ...]:
         """The records of all layers, first to last."""
-        self._work_out_all()
         return tuple(map(self._layer, self._layers))
 
     def modules(self) -> tuple[ModuleStats, ...]:
         """The records of all calls of leaf modules, in order."""
-        self._work_out_all()
         first_layers = {layer.op.module: layer for layer in reversed(self._layers)}
         parts = [(op.module, layer) for layer in reversed(self._layers) for op in (layer.activation, layer.norm) if op]
         owners = dict(parts) | first_layers
@@ -86,21 +87,35 @@ class LayerRecords:
         by_track = self._worked_out(track for track in tracks if track is not None)
         return [None if track is None else by_track.get(track) for track in tracks]
 
+    def _whole(self, tracks: Iterable[Track]) -> list[Track]:
+        """Each track once, of those that were there in every draw."""
+        return [track for track in dict.fromkeys(tracks) if track.draws == self._draws]
+
     def _worked_out(self, tracks: Iterable[Track]) -> dict[Track, TensorStats]:
-        whole = [track for track in dict.fromkeys(tracks) if track.draws == self._draws]
+        whole = self._whole(tracks)
         stats = all_stats([track.sketch for track in whole], [self._statuses[track] for track in whole])
         return dict(zip(whole, stats, strict=True))
 
-    def _of(self, track: Track | None) -> TensorStats | None:
-        return None if track is None else self._stats.get(track)
-
-    def _work_out_all(self) -> None:
-        if self._stats:
-            return
+    @cached_property
+    def _pending(self) -> PendingStats:
+        """The statistics of all tensors that records show; a table shows the histograms of a few."""
         tracks = [track for layer in self._layers for track in (layer.op.weight, layer.z, layer.h) if track is not None]
         tracks += [track for call in self._calls for track in (*call.inputs, *call.outputs)]
         tracks += [track.gradient for track in tracks if track.gradient is not None]
-        self._stats = self._worked_out(tracks)
+        whole = self._whole(tracks)
+        self._places = {track: place for place, track in enumerate(whole)}
+        return PendingStats([track.sketch for track in whole], [self._statuses[track] for track in whole])
+
+    def _of(self, track: Track | None) -> TensorStats | None:
+        if track is None:
+            return None
+        stats = self._stats.get(track)
+        if stats is None:
+            every = self._pending
+            if track not in self._places:
+                return None
+            stats = self._stats[track] = every.stats(self._places[track])
+        return stats
 
     def _layer(self, layer: Layer) -> LayerStats:
         absent, op = _absent(self._draws), layer.op
@@ -131,13 +146,15 @@ class LayerRecords:
         )
 
     def _output(self, layer: Layer) -> OutputStats:
-        stats, act = self._of(layer.h) or _absent(self._draws), layer.activation
+        stats, act = self._of(layer.h), layer.activation
         record = act.activation if act else None
         saturated = dead = None
-        if act is not None and record is not None and stats.mean is not None:
+        if act is not None and record is not None and stats is not None and stats.mean is not None:
             saturated = act.saturated / layer.h.sketch.total if record.saturation else None
             dead = statistics.fmean(act.dead) if act.dead else None
-        return OutputStats(**dict(stats), saturated_fraction=saturated, dead_fraction=dead)
+        if stats is None:
+            return OutputStats(**dict(_absent(self._draws)), saturated_fraction=saturated, dead_fraction=dead)
+        return self._pending.output(self._places[layer.h], saturated, dead)
 
     def _module(self, call: ModuleCall, layer: Layer | None, owner: Layer | None) -> ModuleStats:
         """The record of a call. It computes a product of `layer`, and is a part of `owner`."""

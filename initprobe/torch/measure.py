@@ -28,13 +28,16 @@ from initprobe.torch import device_statistics
 _STRIDED, _COUNTED = torch.strided, (torch.float32, torch.float64)
 _CACHED_ENTRIES = 1 << 17  # of a block of a large tensor
 _BLOCKS_AT_A_TIME = 64
+_MOST_DENSE = 1 << 24  # entries up to which a sparse tensor is measured as a dense one, of 64 MB
 SMALL = 1 << 12  # entries up to which sorting is faster than a table with a counter for every bucket
 _MOST_WAITING = 1 << 16  # entries of small tensors that wait to be measured together; in float64, they fit in cache
 
 
 def is_measured(tensor: Any) -> bool:
-    """Whether this is a tensor of floating-point numbers that is not empty."""
-    return isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and tensor.numel() > 0
+    """Whether this is a tensor of floating-point numbers that is not empty, and no sparse one of a large graph."""
+    if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
+        return False
+    return tensor.numel() > 0 and (tensor.layout is _STRIDED or tensor.numel() <= _MOST_DENSE)
 
 
 def is_shared(tensor: Any) -> bool:

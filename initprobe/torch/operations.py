@@ -132,9 +132,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         self, func: Any, types_: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if not self.listening:
-            return func(*args, **kwargs)
-        name, handling = module_kinds.handling(func)
+        name, handling = module_kinds.handling(func) if self.listening else ("", "ignore")
         if handling == "ignore":
             return func(*args, **kwargs)
         if handling == "open":
@@ -154,13 +152,15 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
             if call.name in module_kinds.CHANCE or any(value.chance for value in call.values):
                 for tensor in made:
                     self._keep(tensor, _CHANCE)
+            for signal in call.signals:
+                signal.cut = call.name
             return  # any other tensor without a value counts as a constant
         kind, inputs = kind_of_call(call)
         for number, tensor in enumerate(made):
             if id(tensor) not in self._names or not isinstance(tensor, torch.nn.Parameter):
                 value = self._value(call, kind, inputs, tensor, number)
                 self._keep(tensor, value)
-                self.trace.add(call, kind, tensor, value)
+                self.trace.add(call, kind, tensor, value, number)
                 if kind == "recurrence" and number == 0 and value.signal is not None:
                     inputs = [value.signal]  # its states are made by its weights too
 

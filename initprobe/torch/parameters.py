@@ -130,11 +130,23 @@ def check_input(given: Sequence[Any]) -> None:
     for tensor in given:
         if tensor.is_meta:
             raise InputError("the input: is on the meta device, without numbers; give a tensor that has some")
-        if tensor.is_floating_point() or tensor.is_complex():
+        if tensor.is_nested:
+            raise InputError("the input: is a nested tensor, which cannot be measured; give a padded one and its mask")
+        if tensor.layout is not torch.strided:
+            _check_stored(tensor)
+        elif tensor.is_floating_point() or tensor.is_complex():
             masked = torch.isneginf(tensor) if len(given) > 1 and not tensor.is_complex() else False
             places = (~(torch.isfinite(tensor) | masked)).nonzero()
             if len(places):
                 raise InputError(_place_words(tensor, places[0].tolist()))
+
+
+def _check_stored(tensor: Any) -> None:
+    """Refuse a sparse input of which a stored entry is NaN or infinite."""
+    stored = tensor.detach()._values() if tensor.layout is torch.sparse_coo else tensor.detach().values()
+    lost = stored[~torch.isfinite(stored)]
+    if len(lost):
+        raise InputError(f"the input: a stored entry of a sparse tensor is {lost[0].item()}, no finite number")
 
 
 def _place_words(tensor: Any, place: Sequence[int]) -> str:

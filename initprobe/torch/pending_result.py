@@ -2,48 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from initprobe.results.pending import Pending, pending
 from initprobe.results.run import ProbeResult
 from initprobe.torch.layer_stats import LayerRecords
 from initprobe.torch.restore import uncollected
 
-_RECORDS = ("layers", "modules")
 
-
-class _PendingResult(ProbeResult):
-    """A `ProbeResult` without `layers` and `modules`. Reading one of them makes it a plain, complete `ProbeResult`.
-
-    Pydantic reads the fields of a model from its `__dict__`, to write JSON, to compare and to copy it. So this is where
-    they are completed.
-    """
+class _PendingResult(Pending, ProbeResult):
+    """A `ProbeResult` without `layers` and `modules`. The table reads the layers only."""
 
     def __getattr__(self, name: str) -> Any:
-        if name in _RECORDS:
-            return getattr(_completed(self), name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    @property
-    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
-        return _completed(self).__dict__
-
-    def __eq__(self, other: object) -> bool:
-        return _completed(self) == other
-
-    def __hash__(self) -> int:
-        return hash(_completed(self))
-
-    def __repr__(self) -> str:
-        return repr(_completed(self))
-
-    def __copy__(self) -> Any:
-        return _completed(self).__copy__()
-
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Any:
-        return _completed(self).__deepcopy__(memo)
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return _completed(self).__reduce_ex__(protocol)
+        if name == "layers":
+            return _with_layers(self)
+        return super().__getattr__(name)
 
 
 def pending_result(records: LayerRecords, **fields: Any) -> ProbeResult:
@@ -53,20 +27,33 @@ def pending_result(records: LayerRecords, **fields: Any) -> ProbeResult:
         records: of the layers.
         fields: of the result.
     """
-    result = ProbeResult.model_construct({*fields, *_RECORDS}, **fields)
-    result.__dict__.pop("modules")  # the default
-    object.__setattr__(result, "__pydantic_private__", {"records": records})
-    object.__setattr__(result, "__class__", _PendingResult)
-    return result
+    held = dict(ProbeResult.model_construct(**fields))
+    held.pop("modules")  # the default
+    return pending(_PendingResult, _Records(records), held)
 
 
-def _completed(result: ProbeResult) -> ProbeResult:
-    """The same object as a plain result."""
-    private = result.__pydantic_private__
-    object.__setattr__(result, "__class__", ProbeResult)
-    if private is not None:
-        records: LayerRecords = private["records"]
+class _Records:
+    """Makes the layers once, and the modules."""
+
+    def __init__(self, records: LayerRecords) -> None:
+        self._records = records
+        self._layers: Any = None
+
+    def __call__(self) -> Mapping[str, Any]:
+        """Both."""
+        layers = self.layers()
         with uncollected():
-            result.__dict__.update(layers=records.layers(), modules=records.modules())
-        object.__setattr__(result, "__pydantic_private__", None)
-    return result
+            return {"layers": layers, "modules": self._records.modules()}
+
+    def layers(self) -> Any:
+        """The layers."""
+        if self._layers is None:
+            with uncollected():
+                self._layers = self._records.layers()
+        return self._layers
+
+
+def _with_layers(result: Any) -> Any:
+    """The layers of a result, which stays without modules."""
+    records: _Records = result.__pydantic_private__["work"]
+    return records.layers()

@@ -95,7 +95,7 @@ class _NoTrace(Trace):
     def given(self, tensor: Any, value: Value) -> None:
         """Nothing is noted of an input."""
 
-    def add(self, call: Call, kind: str, made: Any, value: Value) -> None:
+    def add(self, call: Call, kind: str, made: Any, value: Value, output: int = 0) -> None:
         """Nothing is noted of a call."""
 
     def unseen(self, made: Any, value: Value) -> None:

@@ -18,8 +18,9 @@ from initprobe.prediction.width_check import Subject, WidthPlan, coordinate_chec
 from initprobe.prediction.width_defaults import DEFAULT_SEEDS, DEFAULT_STEPS, DEFAULT_WIDTHS
 from initprobe.prediction.width_scaling import Scaling
 from initprobe.results.coordinate_check import CoordinateCheck
+from initprobe.results.environment import environment
 from initprobe.torch.arguments import called, input_tensors, seed_of_draw
-from initprobe.torch.descriptions import input_words
+from initprobe.torch.descriptions import input_words, torch_version
 from initprobe.torch.inventory import inventory
 from initprobe.torch.losses import LabelLoss
 from initprobe.torch.parameters import check_tensors
@@ -111,8 +112,8 @@ class WidthStudy:
         if needed > _SHARE * (available := available_bytes()):
             raise MemoryLimitError(
                 f"{self.target}({widths[-1]}) needs about {needed / 1e9:,.1f} GB to be trained, and "
-                f"{available / 1e9:,.1f} GB is free; lower --widths or the input",
-                field="--widths",
+                f"{available / 1e9:,.1f} GB is free; lower `widths` or the input",
+                field="widths",
             )
 
     def _abstract(self, width: int) -> Any:
@@ -233,6 +234,7 @@ def checked(
             family=next(iter(study.families)) if len(study.families) == 1 else None,
             optimizer=name,
             learning_rate=rate,
+            environment=environment(torch.get_num_threads(), torch_version()),
         )  # fmt: skip
 
     return coordinate_check(plan, study.measure, subject)

@@ -144,7 +144,7 @@ def test_every_name_of_json_and_csv_is_explained():
     for name in itertools.islice(sorted(names), 0, None, 12):
         done = call("explain", name)
         assert done.exit_code == 0 and "meaning" in done.output, name
-    for name in ("variance", "severity", "dead_fraction", "schema_version"):
+    for name in ("variance", "severity", "slope_se", "isometric", "formats.float16.signal", "schema_version"):
         assert call("explain", name).exit_code == 0
 
 

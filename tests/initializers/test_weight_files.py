@@ -343,7 +343,7 @@ BAD_FILES = {
     "bias": ({"W1": A, "b1": np.ones(3)}, "b1 has shape (3,), but its layer has 4 units; give it (4,)"),
     "misspelt": ({"W1": A, "B1": np.ones(4)}, "'B1' is neither W1, W2, ... nor b1, b2, ... nor x or g"),
     "both": ({"W1": A, "0.weight": A}, "has both W1 and 0.weight"),
-    "two nets": ({"a.0.weight": A, "b.0.weight": A}, "has layers of a. and b., whose order is not in the file"),
+    "two nets": ({"a.0.weight": A, "b.0.weight": A}, "has layers of a. and b., in unknown order"),
     "unnamed": ({"arr_0": A}, "holds arr_0, and no W1"),
     "nothing": ({}, "holds nothing, and no W1"),
     "seed": ({"W1": A, "x": np.ones((5, 3)), "g": np.ones((5, 3))}, "g has shape (5, 3), not (5, 4)"),

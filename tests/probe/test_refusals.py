@@ -12,18 +12,21 @@ from initprobe.probe.experiment import prepare
 from initprobe.probe.memory_parts import parts
 
 ABSURD = {
-    "layers": ({"layers": 100_000}, "lower --layers"),
-    "width": ({"layers": 3, "width": 10**7}, "lower --width"),
-    "width of many layers": ({"layers": 50, "width": 10**6, "batch": 2}, "lower --width or --layers"),
-    "widths": ({"widths": (10, 10**7, 10**6), "batch": 2}, "lower --widths"),
-    "input width": ({"width": 1000, "input_width": 10**7, "batch": 2}, "lower --input-width"),
-    "few samples of many features": ({"layers": 2, "width": 1, "input_width": 10**7, "batch": 19}, "--input-width"),
-    "batch": ({"batch": 10**9}, "--batches 10 measures as many samples"),
-    "batches": ({"batches": 10**6}, "lower --batches"),
-    "batches of many draws": ({"batches": 10**6, "draws": 100}, "lower --batches"),
-    "draws": ({"draws": 10**6}, "lower --draws"),
-    "draws of deep nets": ({"layers": 20_000, "width": 5, "batch": 5, "draws": 10_000}, "lower --draws"),
-    "depth of some draws": ({"layers": 50_000, "width": 5, "batch": 5, "draws": 100}, "lower --layers"),
+    "layers": ({"layers": 100_000}, "lower `layers`"),
+    "width": ({"layers": 3, "width": 10**7}, "lower `width`"),
+    "width of many layers": ({"layers": 50, "width": 10**6, "batch": 2}, "lower `width` or `layers`"),
+    "widths": ({"widths": (10, 10**7, 10**6), "batch": 2}, "lower `widths`"),
+    "input width": ({"width": 1000, "input_width": 10**7, "batch": 2}, "lower `input_width`"),
+    "few samples of many features": (
+        {"layers": 2, "width": 1, "input_width": 10**7, "batch": 19},
+        "lower `input_width`",
+    ),
+    "batch": ({"batch": 10**9}, "with `batches` at 10, as many samples are measured"),
+    "batches": ({"batches": 10**6}, "lower `batches`"),
+    "batches of many draws": ({"batches": 10**6, "draws": 100}, "lower `batches`"),
+    "draws": ({"draws": 10**6}, "lower `draws`"),
+    "draws of deep nets": ({"layers": 20_000, "width": 5, "batch": 5, "draws": 10_000}, "lower `draws`"),
+    "depth of some draws": ({"layers": 50_000, "width": 5, "batch": 5, "draws": 100}, "lower `layers`"),
 }
 
 
@@ -61,3 +64,9 @@ def test_more_draws_and_threads_take_more():
     assert many_draws.draws == 10**6 * one_draw.draws
     assert many_draws.weights == one_draw.weights
     assert parts(config, sizes, 1000, threads=4).total > parts(config, sizes, 1000, threads=1).total
+
+
+def test_the_command_line_names_options_instead_of_arguments():
+    error = MemoryLimitError("too large; lower `input_width` or `layers`")
+    assert str(error) == "too large; lower `input_width` or `layers`"
+    assert error.for_options == "too large; lower --input-width or --layers"

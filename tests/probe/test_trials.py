@@ -4,7 +4,7 @@ import pytest
 
 from initprobe import ProbeConfig
 from initprobe.errors import MemoryLimitError
-from initprobe.probe.run import measure, prepare, run
+from initprobe.probe.run import measure, measured, prepare, run
 from initprobe.probe.trials import Outcome, Outcomes, Trials
 from initprobe.sweeps.runs import run_key
 
@@ -42,3 +42,16 @@ def test_an_outcome_is_remembered_with_its_error(distinct):
         assert not Trials(judge, outcomes).survives(SICK, distinct=distinct)
     assert len(asked) == 1
     assert outcomes.of(SICK) == Outcome(is_healthy=False, is_distinct=False)
+
+
+def test_the_seeds_of_a_sweep_share_their_trials():
+    asked, outcomes = [], Outcomes(run_key)
+
+    def judge(config):
+        asked.append(config.seed)
+        return measured(config)
+
+    for seed in (0, 1, 2, 5):
+        config = ProbeConfig(**(SHAPE | {"init": "xavier", "seed": seed}))
+        assert Trials(judge, outcomes).survives(config)
+    assert asked == list(range(8))

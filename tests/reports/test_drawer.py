@@ -1,16 +1,20 @@
 """The process that draws while another measures: the same pictures, and nothing is lost with it."""
 
+import io
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import initprobe.reports.figures.run  # noqa: F401, loaded as in a process that has drawn
 from initprobe import ProbeConfig, run
 from initprobe.reports.figures import drawer
+from initprobe.reports.figures.style import DPI, render, style
 from initprobe.results.run import ProbeResult
 
 CASES = {
@@ -61,6 +65,22 @@ def test_an_error_of_that_process_is_raised_here(helpful):
     result = run(ProbeConfig(init="xavier", act="tanh", width=20, batch=20))
     with drawer.drawer(["tiff"]) as process, pytest.raises(KeyError, match="tiff"):
         list(drawer.pictures(result, ["tiff"], process))
+
+
+def test_what_draws_loads_no_pydantic():
+    """The process that draws starts before pydantic is loaded, and would load it for itself."""
+    code = "import sys, initprobe.reports.figures.run; sys.exit('pydantic' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_png_has_the_pixels_that_matplotlib_writes():
+    figure = run(ProbeConfig(init="xavier", act="tanh", width=20, batch=20, layers=2)).figure("depth")
+    theirs = io.BytesIO()
+    with style():
+        figure.savefig(theirs, format="png", dpi=DPI)
+    ours, theirs = (Image.open(file) for file in (io.BytesIO(render(figure, "png")), theirs))
+    assert np.array_equal(np.asarray(ours), np.asarray(theirs.convert("RGB")))
+    assert ours.info["dpi"] == theirs.info["dpi"]
 
 
 @pytest.fixture

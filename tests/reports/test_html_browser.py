@@ -107,7 +107,7 @@ def test_ticks_of_a_log_axis_are_those_of_the_figures(opened, results):
 def test_the_widths_are_the_ticks_of_a_log_axis(opened, results):
     settings = {"widths": (16, 24, 64), "seeds": 1, "steps": 1, "try_fixes": False, "threads": 1}
     check = width(ProbeConfig(init="he", act="relu", layers=2), **settings)
-    page = opened(width_page(check, "initprobe width", results[0].environment))
+    page = opened(width_page(check, "initprobe width"))
     axis = "document.querySelector('[data-chart=output-0]').plot"
     assert page.evaluate(f"{axis}.axes[0]._values") == ["16", "24", "64"]
     low, middle, high = (page.evaluate(f"{axis}.valToPos({place}, 'x')") for place in settings["widths"])

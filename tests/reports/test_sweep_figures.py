@@ -13,7 +13,6 @@ from legible import assert_legible, texts
 
 import initprobe as package
 from initprobe.activations.catalogue import ACTIVATIONS
-from initprobe.cli.sweep_figures import default_figures
 from initprobe.diagnosis.diagnose import RULES
 from initprobe.reports.figures.heat_map_data import DISAGREE, FAILED, NOT_RUN, ZERO_OR_LOST, critical_curve, heat_map
 from initprobe.reports.figures.heat_maps import heat_map_figure
@@ -26,6 +25,7 @@ from initprobe.reports.figures.sweep_series import is_log, series
 from initprobe.reports.gaps import STATUS_WORDS
 from initprobe.results.digest import Digest, digest
 from initprobe.results.named_numbers import VERDICT
+from initprobe.sweeps.figures import default_figures
 from initprobe.sweeps.file_figures import Depth
 
 LAYERS = 5

@@ -14,6 +14,7 @@ from initprobe.reports.console import console
 from initprobe.reports.encoding import ASCII_BLOCKS, adapt, showable
 from initprobe.reports.run_table import print_result
 from initprobe.reports.shortened_table import shown_layers
+from initprobe.reports.tables import PlainTable, TextColumn
 
 LONG = {"layers": 50, "width": 20, "batch": 20, "draws": 2}
 
@@ -152,3 +153,11 @@ def test_streams_that_are_no_files_are_left_alone():
     adapt(stream, {"LANG": "C"})
     stream.write("±")
     assert stream.getvalue() == "±"
+
+
+def test_a_small_histogram_stays_in_its_place():
+    """Blanks at its end are empty bins: they are not moved before it."""
+    cells = ["█▁▁▁▁▁▁", "█▁     ", "      █", "[red]"]
+    made = PlainTable([TextColumn("name", ["a", "bb", "c", "d"], left=True), TextColumn("h in\n0..1", cells)], [""] * 4)
+    assert made.heading == ["        h in", "name    0..1"]
+    assert made.lines == ["a    █▁▁▁▁▁▁", "bb   █▁", "c          █", "d      [red]"]

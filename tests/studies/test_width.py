@@ -163,7 +163,7 @@ def test_what_cannot_be_checked_is_refused(config, settings, message):
 
 
 def test_what_would_not_fit_is_refused_before_it_starts():
-    with pytest.raises(MemoryLimitError, match="lower --widths"):
+    with pytest.raises(MemoryLimitError, match="lower `widths`"):
         checked(widths=(64, 10**7))
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from initprobe.cli.sweep_figures import spectrum_of
 from initprobe.probe.run import measured
 from initprobe.reports.figures.style import render
 from initprobe.reports.figures.sweep_kinds import SweepRun, draw
 from initprobe.results.digest import Digest, digest
+from initprobe.sweeps.figures import spectrum_of
 from initprobe.sweeps.plan import load
 
 GITHUB = Path(__file__).parents[2] / ".github"

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 from pydantic import TypeAdapter  # noqa: E402
 from torch import nn  # noqa: E402
 
+from initprobe.results.layers import OutputStats  # noqa: E402
 from initprobe.results.run import ProbeResult  # noqa: E402
 from initprobe.torch import probe  # noqa: E402
 from initprobe.torch.graph import Operation, Signal  # noqa: E402
@@ -51,10 +52,20 @@ def test_a_pending_result_is_complete_after_any_first_access(read):
     result = probed(try_fixes=False)
     assert type(result) is not ProbeResult and isinstance(result, ProbeResult)
     read(result)
-    assert type(result) is ProbeResult and len(result.layers) == 2 and len(result.modules) == 4
+    assert len(result.layers) == 2 and len(result.modules) == 4
     assert same(result, probed(try_fixes=False))
     with pytest.raises(AttributeError, match="no attribute 'other'"):
         result.other  # noqa: B018
+
+
+def test_a_table_needs_no_modules_and_few_histograms():
+    """They would cost as much as all measurements."""
+    torch.manual_seed(0)
+    model = nn.Sequential(*[part for _ in range(150) for part in (nn.Linear(8, 8), nn.Tanh())])
+    result = probe(model, torch.randn(20, 8), try_fixes=False, threads=1)
+    assert len(result.table().splitlines()) < 60
+    assert type(result) is not ProbeResult
+    assert sum(type(layer.output) is OutputStats for layer in result.layers) < 40
 
 
 def test_the_verdict_needs_no_records():

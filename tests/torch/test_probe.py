@@ -476,7 +476,7 @@ def test_refused_arguments():
         probe(lambda x: x, rows())
     with pytest.raises(ConfigError, match="uses no weights"):
         probe(nn.ReLU(), rows())
-    with pytest.raises(ConfigError, match=r"not ndarray; torch.as_tensor\(x\)"):
+    with pytest.raises(ConfigError, match=r"not ndarray\. torch.as_tensor\(x\)"):
         probe(model, np.zeros((9, 5)))
     with pytest.raises(ConfigError, match="x is empty: its shape is 0 x 5"):
         probe(model, rows(0, 5))

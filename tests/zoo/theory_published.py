@@ -140,7 +140,7 @@ def sentences(published: Mapping[str, Any]) -> list[str]:
         f"and {_share(min(row['within_back'] for row in real))} backward.",
         *(
             f"{row['network']}: chance alone moves the mean of {row['draws']} draws beyond {MOST_LOG} with a "
-            f"probability of {by_chance(row):.2f}; over {often['draws']} draws it is {often['forward']:.3f}."
+            f"probability of {by_chance(row):.2f}. Over {often['draws']} draws it is {often['forward']:.3f}."
             for often in published["many"]
             for row in networks
             if row["network"] == often["network"]

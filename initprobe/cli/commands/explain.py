@@ -122,9 +122,9 @@ def _own(spec: Spec) -> list[tuple[str, Any]]:
 
 def _numbers(name: str, has_meaning: bool) -> list[Section]:
     """The meaning of a name of JSON, else that of its last part, if that has no other meaning."""
-    from initprobe.reports.json_names import json_names, short_names, spectrum_names
+    from initprobe.reports.json_names import json_names, other_names, short_names
 
-    names, ending = {**spectrum_names(), **json_names()}, short_names().get(name, [])
+    names, ending = {**other_names(), **json_names()}, short_names().get(name, [])
     if name not in names and (has_meaning or not ending):
         return []
     meanings = names[name if name in names else ending[0]]

@@ -4,7 +4,7 @@ Weights have std gain / sqrt(fan_in), and layers are square.
 
 The forward gain keeps a pre-activation variance of q = 1. The backward gain keeps the variance of the gradient where q
 is 1. The two are equal only for ReLU and similar activations. Where the slope of the length map exceeds 1, q = 1 is
-unstable, and no constant gain keeps the scale with depth.
+unstable. Then no constant gain keeps the scale with depth.
 
 \b
 Examples:

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from initprobe.activations.record import Activation
     from initprobe.config.probe_config import ProbeConfig
-    from initprobe.meanfield.phase import FixedPoint, PhaseDiagram
+    from initprobe.meanfield.phase import FixedPoint
+    from initprobe.meanfield.phase_diagram import PhaseDiagram
 
 
 Range = tuple[float, float]
@@ -95,7 +96,7 @@ def command(options: PhaseOptions) -> None:
     with waiting("computing the phase diagram"):
         diagram = _diagram(activation, options, marks)
     if options.figure and fmt:
-        outputs.write_figure(options.figure, fmt, _drawn(activation, diagram, options.layers, marks))
+        outputs.write_figure(options.figure, fmt, _drawn(diagram, options.layers, marks))
         for mark in marks:
             if not _is_inside(mark, diagram):
                 click.echo(f"note: {mark.name} lies outside the figure", err=True)
@@ -114,11 +115,11 @@ def _diagram(activation: Activation, options: PhaseOptions, marks: Sequence[Mark
     return phase_diagram(activation, np.linspace(*weights, options.size), np.linspace(*biases, options.size))
 
 
-def _drawn(activation: Activation, diagram: PhaseDiagram, layers: int, marks: Sequence[Mark]) -> Figure:
-    from initprobe.reports.figures.theory import phase_figure
+def _drawn(diagram: PhaseDiagram, layers: int, marks: Sequence[Mark]) -> Figure:
+    from initprobe.reports.figures.look import SCREEN
+    from initprobe.results.display import draw_phase
 
-    places = [(mark.name, mark.sigma_w, mark.sigma_b) for mark in marks]
-    return phase_figure(activation.name, diagram.sigma_w, diagram.sigma_b, diagram.chi_1, diagram.xi_c, layers, places)
+    return draw_phase(diagram, None, SCREEN, layers, [(mark.name, mark.sigma_w, mark.sigma_b) for mark in marks])
 
 
 def _is_inside(mark: Mark, diagram: PhaseDiagram) -> bool:

@@ -2,7 +2,8 @@
 
 The answer is one number and the line of code that draws such weights. It holds for biases of 0 and inputs of mean
 square 1. It is predicted to keep the signal, then measured. Where no weights keep the signal, as for GELU at 50 layers,
-the answer is a network that does. --details adds the reasons, the variances and other frameworks.
+the answer is a network that does. Option --details adds the reasons, the variances and
+other frameworks.
 
 \b
 Examples:

@@ -113,9 +113,9 @@ def command(options: RunOptions) -> None:
     # loads matplotlib. Without them the first command of the README takes 0.93 times the wall and processor time. A run
     # of width 50 takes 0.77 times the processor time. These are medians of 16 interleaved runs on two idle cores.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # Started early, to load matplotlib meanwhile. Without this process the first command of the README takes 1.31 times
-    # as long on two idle cores, and 1.02 times the processor time: the fastest of 14 interleaved runs each. On two busy
-    # cores it took 0.95 times as long: the median of 12 pairs, quartiles 0.85 and 1.27.
+    # Started early, to load matplotlib meanwhile. Without this process the first command of the README takes 1.41 times
+    # as long on two idle cores. It takes 1.05 times the processor time: the fastest of 10 interleaved runs each. On two
+    # busy cores it took 0.98 times as long: the median of 8.
     with drawer(formats) as drawing:
         gate = make_gate(gate_options)
         experiment, directory = _prepared(options)

@@ -71,20 +71,23 @@ def _show_width(check: CoordinateCheck, options: ShowOptions, formats: Sequence[
     """Print and draw a coordinate check.
 
     Raises:
-        ConfigError: a table of layers or a page, which `initprobe width` alone can write.
+        ConfigError: a table of layers, which it has not.
     """
     from initprobe.cli import outputs
+    from initprobe.cli.html_report import typed
     from initprobe.cli.run_output import text_stream
     from initprobe.errors import ConfigError
     from initprobe.reports.console import console
+    from initprobe.reports.html_width import width_page
     from initprobe.reports.width_table import print_width, print_width_verdict
 
-    for name, target in (("--export-csv", options.export_csv), ("--report", options.report)):
-        if target:
-            raise ConfigError("is for the result of one network; this file is from `initprobe width`", field=name)
+    if options.export_csv:
+        raise ConfigError("is for the result of one network; this file is from `initprobe width`", field="--export-csv")
+    if options.report:
+        outputs.write_page(options.report, width_page(check, typed()))
     for fmt in formats if options.out else ():
         outputs.write_figure(str(Path(options.out or "") / f"width.{fmt}"), fmt, check.figure())
-    to = console(text_stream())
+    to = console(text_stream(options.report))
     if options.quiet:
         print_width_verdict(check, to)
     else:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -27,7 +27,6 @@ from initprobe.cli.options import LossOptions, MeasurementOptions, NetworkOption
 from initprobe.cli.parameters import Choice, command_of, group, option
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from rich.console import Console
     from rich.table import Table
 
@@ -104,7 +103,9 @@ def command(options: SpectrumOptions) -> None:
     _announce_time(experiments, options)
     spectra = _measured(experiments, options)
     if options.figure and fmt:
-        outputs.write_figure(options.figure, fmt, _figure(spectra))
+        from initprobe.reports.figures.spectrum import draw_spectra
+
+        outputs.write_figure(options.figure, fmt, draw_spectra(spectra))
     if options.export_json:
         outputs.write_text(options.export_json, f"[{','.join(each.model_dump_json() for each in spectra)}]\n")
     if options.report:
@@ -151,41 +152,8 @@ def _name(spectrum: Spectrum) -> str:
     return str(spectrum.config["init"])
 
 
-def _figure(spectra: Sequence[Spectrum]) -> Figure:
-    from initprobe.reports.figures.spectrum import SpectrumLine, spectrum_figure
-
-    lines = []
-    for spectrum in spectra:
-        ends, last = spectrum.end_to_end, spectrum.end_to_end[-1]
-        lines.append(
-            SpectrumLine(
-                label=_name(spectrum),
-                values=last.histogram_log10,
-                missing=(last.zero_fraction or 0.0) + (last.lost_fraction or 0.0),
-                depths=_column([stats.layer for stats in ends]),
-                percentiles=[stats.percentiles_log10 for stats in ends],
-                largest=_column([stats.largest_log10 for stats in ends]),
-                smallest=_column([stats.smallest_log10 for stats in ends]),
-                predicted=_column([_predicted_rms(stats) for stats in ends]),
-                density=last.theory.density if last.theory else None,
-            )
-        )
-    return spectrum_figure(_title(spectra[0]), spectra[0].description.setting, lines)
-
-
 def _title(spectrum: Spectrum) -> str:
     return f"Jacobians of {spectrum.config['act']} networks, {spectrum.description.shape}"
-
-
-def _predicted_rms(stats: SpectrumStats) -> float | None:
-    log10 = stats.theory.mean_square_log10 if stats.theory else None
-    return None if log10 is None else log10 / 2
-
-
-def _column(values: Sequence[float | None]) -> Any:
-    import numpy as np
-
-    return np.array([math.nan if value is None else value for value in values])
 
 
 _NOTES = """

@@ -2,7 +2,7 @@
 
 This is the coordinate check of muP, with numbers. Networks of several widths get the same batch and take a few steps.
 The rms of h, of dL/dh and of the change of h is fitted as width^slope, layer by layer. In a network that transfers, h
-and its changes have slope 0: then the best learning rate of a narrow network is that of a wide one.
+and its changes have slope 0. Then the best learning rate of a narrow network is that of a wide one.
 
 FACTORY takes a width and returns a PyTorch model. It may also return an optimizer, or groups of parameters as
 torch.optim takes them: `return model, MuAdam(model.parameters(), lr=1e-3)`. In a group, `lr_scale` is a factor of --lr.
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from initprobe.cli.progress import Advance
     from initprobe.prediction.width_check import WidthPlan
     from initprobe.results.coordinate_check import CoordinateCheck
-    from initprobe.results.summary import Environment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +131,7 @@ class WidthOptions:
         "--input",
         multiple=True,
         metavar="[NAME=]SOURCE",
-        help="As for `run`: gaussian, digits or a file; with FACTORY as for `torch`: a file or a function, which may "
+        help="As for `run`: gaussian, digits or a file. With FACTORY as for `torch`: a file or a function, which may "
         "take the width.",
     )
     loss: str | None = option(
@@ -181,7 +180,7 @@ def command(options: WidthOptions) -> None:
     if options.report:
         from initprobe.reports.html_width import width_page
 
-        outputs.write_page(options.report, width_page(check, typed(), _machine(options)))
+        outputs.write_page(options.report, width_page(check, typed()))
     _write_reports(check, options)
     to = console(text_stream(*written))
     if options.quiet:
@@ -189,18 +188,6 @@ def command(options: WidthOptions) -> None:
     else:
         print_width(check, to, options.verbose)
     _fail(check, options.fail_on)
-
-
-def _machine(options: WidthOptions) -> Environment:
-    """Versions and threads, with those of PyTorch for a model."""
-    from initprobe.engine.threads import checked_threads
-    from initprobe.results.environment import environment
-
-    if not options.target:
-        return environment(checked_threads(options.threads))
-    from initprobe.torch.descriptions import torch_version
-
-    return environment(options.threads or 1, torch_version())
 
 
 def _of_model(options: WidthOptions, plan: WidthPlan, bar: Advance | None) -> CoordinateCheck:

@@ -159,7 +159,7 @@ def heat_map(
     value: str,
     layer: str | int,
     read: Callable[[E], ProbeResult],
-    activation: Callable[[E], Activation],
+    activation: Callable[[E], Activation | None],
     sigma_b: Callable[[E], float] = lambda entry: 0.0,
 ) -> HeatMap:
     """Compute a heat map of a sweep's runs.
@@ -171,7 +171,7 @@ def heat_map(
         value: a number of a layer by its dotted name, `TENSOR.variance_per_layer`, a loss, `verdict` or `healthy`.
         layer: `first`, `last`, or a number from 1 on.
         read: reads the whole result of a finished run; called only for numbers that its digest lacks.
-        activation: of a run; called once per panel, where the axes are sigma_w and sigma_b or layers.
+        activation: of a run, None for no line of theory; called once per panel, where one axis is sigma_w.
         sigma_b: scale of the biases of a run; called once per panel, where the axes are sigma_w and layers.
     """
     names = {name for entry in entries for name in entry.axes}
@@ -300,15 +300,21 @@ def by_ratio(values: Sequence[float]) -> bool:
     return bool(logs.std() / logs.mean() < plain.std() / plain.mean())
 
 
-def _critical(activation: Activation, across: Scale, upwards: Scale) -> Mapping[str, Array] | None:
+def _critical(activation: Activation | None, across: Scale, upwards: Scale) -> Mapping[str, Array] | None:
+    if activation is None:
+        return None
     scales = {scale.name: scale for scale in (across, upwards)}
     bias = scales["sigma_b"]
     curve = critical_curve(activation, max(bias.edges[0], 0.0), bias.edges[-1], bias.log)
     return None if curve is None else dict(zip(SIGMAS, curve, strict=True))
 
 
-def _trainable(activation: Activation, sigma_b: float, across: Scale, upwards: Scale) -> Mapping[str, Array]:
+def _trainable(
+    activation: Activation | None, sigma_b: float, across: Scale, upwards: Scale
+) -> Mapping[str, Array] | None:
     """The largest depth that can be trained, over the scale of the weights; NaN where there is no depth scale."""
+    if activation is None:
+        return None
     weights = across if across.name == "sigma_w" else upwards
     sigma_w = np.linspace(max(weights.edges[0], 0.0), weights.edges[-1], _DEPTH_POINTS)
     depth = _DEPTH_SCALES * phase_diagram(activation, sigma_w, [sigma_b]).xi_c[0]

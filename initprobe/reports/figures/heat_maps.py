@@ -24,6 +24,7 @@ from matplotlib.ticker import NullLocator
 from initprobe.arrays import Array
 from initprobe.formatting import short
 from initprobe.reports.figures.heat_map_data import DISAGREE, FAILED, NOT_RUN, Cell, HeatMap, HeatPanel, Scale
+from initprobe.reports.figures.look import SCREEN, Look
 from initprobe.reports.figures.panel_grid import (
     Key,
     PanelSizes,
@@ -35,7 +36,7 @@ from initprobe.reports.figures.panel_grid import (
     title_of,
     verdict_color,
 )
-from initprobe.reports.figures.style import BLACK, GREY, power_text, style
+from initprobe.reports.figures.style import BLACK, GREY, points, power_text, style
 from initprobe.reports.figures.sweep_series import text
 from initprobe.reports.log_axis import log_ticks
 from initprobe.reports.people_names import people_name, people_verdict
@@ -57,25 +58,25 @@ _LUMA = (0.299, 0.587, 0.114)
 _OUTLINE = [withStroke(linewidth=3.5, foreground="white")]
 
 
-def heat_map_figure(plot: HeatMap, title: str = "") -> Figure:
+def heat_map_figure(plot: HeatMap, title: str = "", look: Look = SCREEN) -> Figure:
     """Draw coloured cells, grey and hatched without a value, and the edge of chaos where there is one.
 
     Args:
         plot: cells, axes and colours.
         title: above the figure; "" for none.
+        look: size, title, panels per row and style.
     """
-    with style():
+    with style(look.settings):
         count = len(plot.panels)
         size = (6.2, 4.4) if count == 1 else (3.5, 2.6) if count <= 4 else (2.2, 1.9)
-        panels, font = PanelSizes(count, columns_of(count), *size), 10 if count == 1 else 8
+        panels, font = PanelSizes(count, columns_of(count), *size), points(10 if count == 1 else 8)
         keys = [*_word_keys(plot), *_lacking_keys(plot), *_line_keys(plot)]
-        grid = make_grid(
-            title_of(title, people_name(plot.value), plot.layer), plot.notes, panels, keys, bar=not plot.categorical
-        )
+        name = title_of(title, people_name(plot.value), plot.layer)
+        grid = make_grid(name, plot.notes, panels, keys, bar=not plot.categorical, look=look)
         shade = _shade(plot)
         for index, (axes, panel) in enumerate(zip(grid.axes, plot.panels, strict=True)):
-            _draw_panel(axes, plot, panel, shade, _font_in_cells(plot, size))
-            _finish_map(axes, plot, panel, size, font, *grid.outer(index))
+            _draw_panel(axes, plot, panel, shade, _font_in_cells(plot, grid.panel))
+            _finish_map(axes, plot, panel, grid.panel, font, *grid.outer(index))
         if grid.bar is not None:
             draw_bar(grid.bar, shade.mappable, people_name(plot.value), plot.log, shade.extend)
         return grid.figure
@@ -203,9 +204,9 @@ def _decades(log10: float | None) -> str:
 
 
 def _finish_map(
-    axes: Axes, plot: HeatMap, panel: HeatPanel, size: tuple[float, float], font: int, first: bool, lowest: bool
+    axes: Axes, plot: HeatMap, panel: HeatPanel, size: tuple[float, float], font: float, first: bool, lowest: bool
 ) -> None:
-    axes.set_title(clipped(panel.title), fontsize=9)
+    axes.set_title(clipped(panel.title), fontsize=points(9))
     if plot.x.log:
         axes.set_xscale("log")
     if plot.y.log:

@@ -18,8 +18,9 @@ from initprobe.arrays import Array, evenly
 from initprobe.errors import ConfigError
 from initprobe.formatting import short
 from initprobe.reports.binning import shares
+from initprobe.reports.figures.look import SCREEN, Look
 from initprobe.reports.figures.panel_grid import Key, PanelSizes, clipped, make_grid, shades
-from initprobe.reports.figures.style import percent_ticks, style
+from initprobe.reports.figures.style import percent_ticks, points, style
 from initprobe.reports.figures.sweep_kinds import SweepRun
 from initprobe.reports.figures.sweep_series import label, varying
 from initprobe.results.layers import LayerStats
@@ -30,12 +31,13 @@ _BINS = 81
 _TENSORS = {"output": "h", "output_gradient": "dL/dh"}
 
 
-def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
+def figure(title: str, runs: Sequence[SweepRun], look: Look = SCREEN) -> Figure:
     """Draw the histograms of h at the left, of dL/dh at the right. The first layer is dark, the last light.
 
     Args:
         title: above the figure.
         runs: of a sweep, one row of panels each.
+        look: size, title, panels per row and style.
 
     Raises:
         ConfigError: more runs than rows fit.
@@ -44,18 +46,18 @@ def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
         raise ConfigError(f"layer_histograms draws at most {_MOST_RUNS} runs, and these are {len(runs)}; use --where")
     names = varying([run.entry for run in runs])
     results = [(label(run.entry, names) or "the run", run.read()) for run in runs]
-    with style():
+    with style(look.settings):
         colors = _colors([result for _, result in results])
         sizes = PanelSizes(2 * len(runs), 2, 3.9, 2.1, across=0.8, between=0.55)
         note = "one curve per layer; the same axis in each column; std of the first and the last layer"
-        grid = make_grid(f"{title}: outputs and gradients per layer", [note], sizes, _keys(colors))
+        grid = make_grid(f"{title}: outputs and gradients per layer", [note], sizes, _keys(colors), look=look)
         edges = {tensor: _edges([result for _, result in results], tensor) for tensor in _TENSORS}
         for index, axes in enumerate(grid.axes):
             row, column = divmod(index, 2)
             name, result = results[row]
             tensor = list(_TENSORS)[column]
             _draw(axes, result, tensor, edges[tensor], colors)
-            axes.set_title(clipped(name), fontsize=9)
+            axes.set_title(clipped(name), fontsize=points(9))
             axes.set(xlabel=_TENSORS[tensor] if row == len(runs) - 1 else "", ylabel="" if column else "share per bin")
         return grid.figure
 
@@ -106,7 +108,7 @@ def _draw(axes: Axes, result: ProbeResult, tensor: str, edges: Array, colors: di
         transform=axes.transAxes,
         ha="right",
         va="top",
-        fontsize=9,
+        fontsize=points(9),
     )
     axes.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.1 * max(peaks, default=1.0)))
     percent_ticks(axes)

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from initprobe.arrays import evenly
 from initprobe.reports.figures.length_spread_data import FOURTHS, SpreadLine, spread_lines
+from initprobe.reports.figures.look import SCREEN, Look
 from initprobe.reports.figures.panel_grid import CYCLE, Key, PanelSizes, make_grid
 from initprobe.reports.figures.style import BLACK, DASHES, MARKERS, style
 from initprobe.reports.figures.sweep_kinds import SweepRun
@@ -18,18 +19,20 @@ from initprobe.reports.figures.sweep_kinds import SweepRun
 _MOST_POINTS = 14
 
 
-def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
+def figure(title: str, runs: Sequence[SweepRun], look: Look = SCREEN) -> Figure:
     """Draw the variance over draws against the sum of 1/width, a colour per run, and theory as a line.
 
     Args:
         title: above the figure.
         runs: of a sweep.
+        look: size, title, panels per row and style.
     """
-    with style():
+    with style(look.settings):
         act, lines = spread_lines(runs)
         law = f"exp({FOURTHS[act] - 1:g} x sum of 1/width) - 1"
         note = f"{act}, {runs[0].config.draws:,} draws; bars: one standard error"
-        grid = make_grid(f"{title}: lengths from draw to draw", [note], PanelSizes(1, 1, 6.6, 4.2), _keys(lines, law))
+        name, panels = f"{title}: lengths from draw to draw", PanelSizes(1, 1, 6.6, 4.2)
+        grid = make_grid(name, [note], panels, _keys(lines, law), look=look)
         (axes,) = grid.axes
         end = max(float(line.reciprocals[-1]) for line in lines)
         sums = np.linspace(0, end, 100)

@@ -11,12 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from initprobe.errors import ConfigError
-from initprobe.reports.figures.style import blank_figure
+from initprobe.reports.figures.run_data import Heading
+from initprobe.reports.figures.style import FONT, blank_figure
 from initprobe.reports.figures.titles import centred
-from initprobe.results.run import ProbeResult
 
 Style = Literal["screen", "paper"]
-_FONT = 10.0  # points, on a screen
 _SCALES: dict[Style, float] = {"screen": 1.0, "paper": 0.75}
 _SMALLEST, _LARGEST = 2.0, 50.0  # inches of a side
 _COLUMN, _PAPER_ROW = 3.3, 0.75  # inches
@@ -58,7 +57,7 @@ class Look:
     @property
     def settings(self) -> dict[str, Any]:
         """Settings of matplotlib for this style."""
-        return {"font.size": _FONT * self.scale, "axes.linewidth": 0.8 * self.scale}
+        return {"font.size": FONT * self.scale, "axes.linewidth": 0.8 * self.scale}
 
     @property
     def sides(self) -> tuple[float, float | None] | None:
@@ -108,11 +107,11 @@ class Block:
 CHART = Block(2.0, 0.35, 0.6, has_legend=True)  # alone in its row
 
 
-def sheet(result: ProbeResult, look: Look, width: float, height: float, blocks: Sequence[Block]) -> Figure:
+def sheet(heading: Heading, look: Look, width: float, height: float, blocks: Sequence[Block]) -> Figure:
     """An empty figure with its title.
 
     Args:
-        result: what is drawn.
+        heading: of what is drawn.
         look: as the caller wants it.
         width: in inches on a screen, where `look` has no size; a column of 3.3 on paper.
         height: in inches on a screen; on paper it follows from the blocks.
@@ -123,12 +122,11 @@ def sheet(result: ProbeResult, look: Look, width: float, height: float, blocks: 
         height = _title_height(look) + margins + _PAPER_ROW * sum(block.weight for block in blocks)
         width = _COLUMN
     figure = blank_figure(*(look.size or (width, height)))
-    words = result.description
     if look.title is not None:
         centred(figure, 0.28 * look.scale, look.title, fontsize=14 * look.scale, weight="bold")
     elif look.style == "screen":
-        centred(figure, 0.28, words.title, fontsize=14, weight="bold")
-        centred(figure, 0.56, f"{words.weights} | {words.setting}", fontsize=10, color="#333333")
+        centred(figure, 0.28, heading.title, fontsize=14, weight="bold")
+        centred(figure, 0.56, heading.details, fontsize=10, color="#333333")
     return figure
 
 

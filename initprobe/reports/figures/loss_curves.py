@@ -13,8 +13,9 @@ from matplotlib.ticker import MaxNLocator
 from initprobe.arrays import Array
 from initprobe.errors import ConfigError
 from initprobe.formatting import counted, factor
+from initprobe.reports.figures.look import SCREEN, Look
 from initprobe.reports.figures.panel_grid import Key, PanelSizes, clipped, line_look, make_grid
-from initprobe.reports.figures.style import BLACK, style
+from initprobe.reports.figures.style import BLACK, points, style
 from initprobe.reports.figures.sweep_kinds import SweepRun
 from initprobe.reports.figures.sweep_series import label, varying
 from initprobe.results.run import ProbeResult
@@ -26,12 +27,13 @@ _WILD = 1.5  # times chance: the top of the axis
 _MOST_UNSEEN = 4  # named
 
 
-def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
+def figure(title: str, runs: Sequence[SweepRun], look: Look = SCREEN) -> Figure:
     """Draw the loss of each run, pale by itself and dark as a running mean; depths get a panel each.
 
     Args:
         title: above the figure.
         runs: of a sweep, each trained.
+        look: size, title, panels per row and style.
 
     Raises:
         ConfigError: a run was not trained, or there are too many.
@@ -51,12 +53,13 @@ def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
     results = [result for part in by_depth.values() for _, result in part]
     size = (6.2, 3.4) if len(by_depth) == 1 else (3.7, 3.0)
     panels = PanelSizes(len(by_depth), 2, *size, across=0.6, between=0.75)
-    with style():
+    with style(look.settings):
         keys = _keys(looks, _factors(by_depth.values()))
-        grid = make_grid(f"{title}: {_loss_name(results)} while training", [_note(results)], panels, keys, longest=72)
+        name = f"{title}: {_loss_name(results)} while training"
+        grid = make_grid(name, [_note(results)], panels, keys, longest=72, look=look)
         for index, (axes, (depth, part)) in enumerate(zip(grid.axes, sorted(by_depth.items()), strict=True)):
             _draw(axes, part, looks)
-            axes.set_title(counted(depth, "layer"), fontsize=10)
+            axes.set_title(counted(depth, "layer"), fontsize=points(10))
             left, lowest = grid.outer(index)
             axes.set(xlabel="step" if lowest else "", ylabel="loss" if left else "")
         return grid.figure
@@ -118,7 +121,7 @@ def _draw(axes: Axes, part: Sequence[tuple[str, ProbeResult]], looks: dict[str, 
 def _name_unseen(axes: Axes, unseen: Sequence[str]) -> None:
     more = [f"and {len(unseen) - _MOST_UNSEEN} more"] if len(unseen) > _MOST_UNSEEN else []
     note = "\n".join([clipped(words) for words in unseen[:_MOST_UNSEEN]] + more)
-    axes.text(0.02, 0.03, note, transform=axes.transAxes, fontsize=8)
+    axes.text(0.02, 0.03, note, transform=axes.transAxes, fontsize=points(8))
 
 
 def _smooth(losses: Array) -> tuple[Array, Array]:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from initprobe.errors import ConfigError
+from initprobe.reports.figures.look import SCREEN, Look
 from initprobe.reports.figures.maps_data import Curve, Maps, maps_of
 from initprobe.reports.figures.panel_grid import Key, PanelSizes, line_look, make_grid
 from initprobe.reports.figures.style import BLACK, GREY, style
@@ -20,12 +21,13 @@ _LONGEST = 72  # characters of a label: an activation, two scales and three numb
 _NOTE = "lines: theory for infinite width; dots: measured from one layer to the next"
 
 
-def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
+def figure(title: str, runs: Sequence[SweepRun], look: Look = SCREEN) -> Figure:
     """Draw q and c of a layer over those of the layer before. Each scale of weights and biases has a line.
 
     Args:
         title: above the figure.
         runs: of a sweep.
+        look: size, title, panels per row and style.
 
     Raises:
         ConfigError: no run has such maps, or there are too many to tell their lines apart.
@@ -34,13 +36,13 @@ def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
     if len(maps) > _MOST_SCALES:
         known = f"at most {_MOST_SCALES} activations and scales, and these are {len(maps)}"
         raise ConfigError(f"maps draws {known}; use --where")
-    with style():
+    with style(look.settings):
         fields = ("act", "sigma_w", "sigma_b")
         varying = [name for name in fields if len({getattr(each.scales, name) for each in maps}) > 1]
         same = maps[0].scales.words(name for name in fields if name not in varying)
         name = f"{title}: length map and correlation map"
         panels = PanelSizes(2, 2, 3.9, 3.6, across=0.9)
-        grid = make_grid(name, [same, _NOTE], panels, _keys(maps, varying), longest=_LONGEST)
+        grid = make_grid(name, [same, _NOTE], panels, _keys(maps, varying), longest=_LONGEST, look=look)
         lengths, correlations = grid.axes
         for number, each in enumerate(maps):
             _draw(lengths, each.lengths, line_look(number), each.point.q)

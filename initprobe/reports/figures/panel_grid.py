@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,6 +68,8 @@ _LEAST_SHARE = 1e-3
 _LEFT, _TOP, _BOTTOM, _RIGHT = 0.85, 0.8, 0.6, 0.25
 _TOP_OF_PANEL = 0.35  # above the first row on paper: the headings of the panels
 _NARROWEST, _LOWEST = 7.5, 0.3
+_PAPER_COLUMNS = 2
+_FEWEST_LETTERS = 12  # of a line of the legend
 _LINE = 0.2
 _CHARACTER = 0.078
 _HANDLE = 0.65
@@ -81,12 +84,14 @@ class PanelGrid:
         figure: the figure.
         axes: one per panel, row by row.
         columns: panels per row.
+        panel: width and height of a panel in inches.
         bar: empty Axes at the right, for a colour bar; None without one.
     """
 
     figure: Figure
     axes: tuple[Axes, ...]
     columns: int
+    panel: tuple[float, float]
     bar: Axes | None
 
     def outer(self, index: int) -> tuple[bool, bool]:
@@ -128,6 +133,7 @@ def make_grid(
     """
     labels = [clipped(label, longest) for _, label in keys]
     sheet = _layout(panels, labels, bar, look)
+    labels = [wrapped(label, sheet.letters) for label in labels]
     figure = blank_figure(sheet.width, sheet.height)
     axes = tuple(figure.add_axes(sheet.box(index)) for index in range(panels.count))
     shades_at = figure.add_axes(sheet.bar_box) if bar else None
@@ -135,7 +141,7 @@ def make_grid(
     if labels:
         handles, ncols = [handle for handle, _ in keys], min(sheet.labels_per_row, len(labels))
         figure.legend(handles, labels, frameon=False, fontsize=9 * look.scale, ncols=ncols, loc="lower center")
-    return PanelGrid(figure, axes, sheet.columns, shades_at)
+    return PanelGrid(figure, axes, sheet.columns, sheet.panel, shades_at)
 
 
 @dataclass(frozen=True)
@@ -152,6 +158,7 @@ class _Layout:
         top: above the first row.
         foot: below the last row.
         labels_per_row: of the legend.
+        letters: characters of a line of the legend.
     """
 
     width: float
@@ -163,6 +170,7 @@ class _Layout:
     top: float
     foot: float
     labels_per_row: int
+    letters: int
 
     def box(self, index: int) -> tuple[float, float, float, float]:
         """Left, bottom, width and height of a panel, as shares of the figure."""
@@ -181,16 +189,19 @@ class _Layout:
 def _layout(panels: PanelSizes, labels: Sequence[str], bar: bool, look: Look) -> _Layout:
     """Margins scale with the letters; where the size of the figure is fixed, panels take what is left."""
     scale, sides = look.scale, look.sides
-    columns = max(min(panels.count, look.columns or panels.columns), 1)
+    most = _PAPER_COLUMNS if look.style == "paper" else panels.columns
+    columns = max(min(panels.count, look.columns or min(most, panels.columns)), 1)
     rows = max(math.ceil(panels.count / columns), 1)
     left, right = scale * _LEFT, scale * (1.2 if bar else _RIGHT)
     across, between = scale * panels.across, scale * panels.between
     across_all = columns * (panels.width + across) - across
     width = sides[0] if sides else max(left + across_all + right, _NARROWEST)
     wide = (width - left - right + across) / columns - across if sides else panels.width
+    letters = int(((width - 0.3) / scale - _HANDLE) / _CHARACTER)
     longest = _HANDLE + _CHARACTER * max(map(len, labels), default=0)
     fit = max(int((width - 0.3) / (scale * longest)), 1)
-    foot = scale * (_BOTTOM + (_LINE * math.ceil(len(labels) / fit) + 0.1 if labels else 0))
+    lines = sum(wrapped(label, letters).count("\n") + 1 for label in labels) / fit
+    foot = scale * (_BOTTOM + (_LINE * math.ceil(lines) + 0.1 if labels else 0))
     top = scale * (_TOP if look.style == "screen" or look.title else _TOP_OF_PANEL)
     height = sides[1] if sides else None
     tall = wide * panels.height / panels.width
@@ -206,6 +217,7 @@ def _layout(panels: PanelSizes, labels: Sequence[str], bar: bool, look: Look) ->
         top=top,
         foot=foot,
         labels_per_row=fit,
+        letters=letters,
     )
 
 
@@ -216,6 +228,16 @@ def _write(figure: Figure, title: str, notes: Sequence[str], look: Look) -> None
         centred(figure, 0.25 * look.scale, words, fontsize=13 * look.scale, weight="bold")
     if look.style == "screen":
         centred(figure, 0.5, "; ".join(filter(None, notes)), fontsize=9, color="#333333")
+
+
+def wrapped(label: str, letters: int) -> str:
+    """A label in lines that fit the width of a figure.
+
+    Args:
+        label: in one line.
+        letters: that fit.
+    """
+    return label if len(label) <= letters else textwrap.fill(label, max(letters, _FEWEST_LETTERS))
 
 
 def clipped(label: str, longest: int = LONGEST) -> str:

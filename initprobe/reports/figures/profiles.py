@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from itertools import cycle
 
 import matplotlib as mpl
@@ -11,12 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from initprobe.arrays import Array
-from initprobe.reports.figures.result_data import Profile, profiles
+from initprobe.reports.figures.result_data import Profile
+from initprobe.reports.figures.run_data import FEW_LAYERS, Depth
 from initprobe.reports.figures.style import (
     BLACK,
     BLUE,
     COLORS,
-    FEW_LAYERS,
     GREEN,
     GREY,
     MARKERS,
@@ -24,58 +22,44 @@ from initprobe.reports.figures.style import (
     power_text,
 )
 from initprobe.reports.figures.titles import legend_above
-from initprobe.reports.gaps import STATUS_WORDS
-from initprobe.reports.layer_blocks import roles, short_name
 from initprobe.reports.log_axis import log_ticks
-from initprobe.results.layers import LayerStats
-from initprobe.results.run import ProbeResult
 
 _POINTS = 72  # per inch
 _LEAST_DECADES = 1.0  # so that rounding does not look like a slope
-_MOST_ROLES = 8  # lines that colours distinguish
 
 
-def _draw_roles(axes: Axes, result: ProbeResult) -> bool:
-    """Draw a line per role of a model of many blocks, solid for h, dashed for dL/dh. False if there are none."""
-    by_role = sorted(roles(result.layers).items(), key=lambda item: -len(item[1]))
-    if not result.modules or len(result.layers) <= FEW_LAYERS or len(by_role) < 2 or len(by_role[0][1]) < 3:
-        return False
-    for (name, group), color in zip(by_role[:_MOST_ROLES], cycle(COLORS)):
-        label = short_name(name, 40) if name else "others"
-        places = [layer.layer for layer in group]
-        for tensor, dashes in (("output", "-"), ("output_gradient", "--")):
-            values = [getattr(layer, tensor).variance_log10 for layer in group]
-            logs = [math.nan if value is None else value for value in values]
-            axes.plot(
-                places, logs, color=color, ls=dashes, lw=1.3, marker=".", ms=4, label=label if dashes == "-" else None
-            )
-    finish_profile_axes(axes, len(result.layers))
+def _draw_roles(axes: Axes, depth: Depth) -> None:
+    """Draw a line per role of a model of many blocks, solid for h, dashed for dL/dh."""
+    for role, color in zip(depth.roles, cycle(COLORS)):
+        for logs, dashes in ((role.output, "-"), (role.gradient, "--")):
+            label = role.label if dashes == "-" else None
+            axes.plot(role.layers, logs, color=color, ls=dashes, lw=1.3, marker=".", ms=4, label=label)
+    finish_profile_axes(axes, depth.count)
     axes.set_xlabel("layer (solid: h, dashed: dL/dh; a line per place in a block)")
     legend_above(axes)
-    return True
 
 
-def draw_profiles(axes: Axes, result: ProbeResult) -> None:
+def draw_profiles(axes: Axes, depth: Depth) -> None:
     """Draw the variances of h, dL/dh and dL/dW over depth, with theory dotted.
 
     Args:
         axes: to draw on.
-        result: of a run.
+        depth: of a run.
     """
-    if _draw_roles(axes, result):
+    if depth.roles:
+        _draw_roles(axes, depth)
         return
-    shown = profiles(result)
-    few = len(result.layers) <= FEW_LAYERS
-    for profile, color, marker in zip(shown, (BLUE, ORANGE, GREEN), MARKERS, strict=True):
+    few = depth.count <= FEW_LAYERS
+    for profile, color, marker in zip(depth.profiles, (BLUE, ORANGE, GREEN), MARKERS, strict=True):
         _draw_profile(axes, profile, color, marker if few else "")
-    if any(np.isfinite(profile.predicted).any() for profile in shown):
+    if any(np.isfinite(profile.predicted).any() for profile in depth.profiles):
         axes.plot([], [], color=BLACK, lw=1, ls=":", label="theory")
         axes.fill_between([], [], [], color=BLACK, alpha=0.10, lw=0, label="theory +-2 SD")
-    if result.draws > 1:
+    if depth.draws > 1:
         axes.fill_between([], [], [], color=GREY, alpha=0.4, lw=0, label="+-1 SD over draws")
-    _mark_loss(axes, result.layers, ("preactivation", "output"), "from", "--")
-    _mark_loss(axes, result.layers[::-1], ("output_gradient",), "down from", "-.")
-    finish_profile_axes(axes, len(result.layers))
+    for loss in depth.losses:
+        axes.axvline(loss.layer, color=GREY, lw=1, ls=loss.dashes, label=loss.label)
+    finish_profile_axes(axes, depth.count)
     legend_above(axes)
 
 
@@ -97,17 +81,6 @@ def finish_profile_axes(axes: Axes, layers: int) -> None:
     axes.set_axisbelow(True)
     axes.set_xlabel("layer")
     axes.set_ylabel("variance")
-
-
-def _mark_loss(axes: Axes, layers: Sequence[LayerStats], tensors: Sequence[str], where: str, dashes: str) -> None:
-    """Draw a vertical line at the first of `layers` where the dtype lost a number."""
-    for layer in layers:
-        lost = [layer.tensor(name).status for name in tensors if layer.tensor(name).status != "ok"]
-        if lost:
-            axes.axvline(
-                layer.layer, color=GREY, lw=1, ls=dashes, label=f"{STATUS_WORDS[lost[0]]} {where} layer {layer.layer}"
-            )
-            return
 
 
 def _draw_profile(axes: Axes, profile: Profile, color: str, marker: str) -> None:

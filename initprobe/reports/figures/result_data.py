@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.formatting import percent, short
-from initprobe.reports.binning import shares
+from initprobe.reports.binning import rebinned, shares
 from initprobe.reports.gaps import STATUS_WORDS, Gap, gaps
-from initprobe.results.base import Histogram
-from initprobe.results.layers import LayerStats, TensorStats
-from initprobe.results.run import ProbeResult
+
+if TYPE_CHECKING:
+    from initprobe.results.layers import LayerStats, TensorStats
+    from initprobe.results.run import ProbeResult
 
 BINS = 51  # odd: a spike at 0 is one bin
 _STRETCH = 1.3
@@ -25,6 +28,8 @@ _ATOM = 0.05  # a share of exact zeros from which a spike is named so
 _ALL = 0.95  # a share of exact zeros beside which the rest is not worth a scale
 _MOST_DECADES = 6  # of a logarithmic axis, on each side of 0
 _LN10 = math.log(10)
+_LARGEST = sys.float_info.max
+_FURTHEST = _LARGEST / 8  # end of an axis: its width and its margin are numbers too
 
 
 @dataclass(frozen=True)
@@ -128,8 +133,9 @@ class Profile:
 def output_histograms(result: ProbeResult) -> HistogramRow:
     """Histograms of the outputs h, on the activation's range where that is bounded."""
     words = result.description
-    if words.output_low is None and (uneven := _uneven(result, "output")) is not None:
-        return _histograms(result, "output", -uneven[1], uneven[1], bend=uneven[0])
+    if words.output_high is None and (uneven := _uneven(result, "output")) is not None:
+        lowest = -uneven[1] if words.output_low is None else words.output_low
+        return _histograms(result, "output", lowest, uneven[1], bend=uneven[0])
     reach = _reach([layer.output for layer in result.layers])
     low = words.output_low if words.output_low is not None else -reach
     high = words.output_high if words.output_high is not None else reach
@@ -157,10 +163,10 @@ def _uneven(result: ProbeResult, tensor: str) -> tuple[float, float] | None:
     """
     tensors = [layer.tensor(tensor) for layer in result.layers]
     reaches = _reaches(tensors)
-    even = _UNEVEN * min(reaches, default=0.0) if result.modules else _BEYOND * _reach(tensors)
+    even = _UNEVEN * min(reaches, default=0.0) if result.is_of_model else _BEYOND * _reach(tensors)
     if not reaches or max(reaches) <= even:
         return None
-    return max(min(reaches), max(reaches) / 10**_MOST_DECADES) / 2, _STRETCH * max(reaches)
+    return max(min(reaches), max(reaches) / 10**_MOST_DECADES) / 2, _stretched(max(reaches))
 
 
 def _reach(tensors: list[TensorStats]) -> float:
@@ -173,7 +179,12 @@ def _reach(tensors: list[TensorStats]) -> float:
     if not positive:
         return 1.0
     anchor = min((positive[0], positive[-1]), key=lambda reach: abs(math.log10(reach)))
-    return _STRETCH * max(reach for reach in positive if reach <= 10 * anchor)
+    return _stretched(max(reach for reach in positive if reach <= 10 * anchor))
+
+
+def _stretched(reach: float) -> float:
+    """Half of an axis for numbers that reach so far."""
+    return min(_STRETCH * reach, _FURTHEST)
 
 
 def _histograms(result: ProbeResult, tensor: str, low: float, high: float, bend: float | None = None) -> HistogramRow:
@@ -182,20 +193,24 @@ def _histograms(result: ProbeResult, tensor: str, low: float, high: float, bend:
     # Whole bins of margin: an atom at a bound is neither hidden by the frame nor split.
     width = (end - start) / (BINS - 2 * _MARGIN_BINS)
     edges = start + width * (np.arange(BINS + 1) - _MARGIN_BINS)
-    edges = edges if bend is None else bend * np.sinh(edges)
-    panels = tuple(_panel(layer, tensor, edges) for layer in result.layers)
+    if bend is not None:
+        with np.errstate(over="ignore"):
+            edges = np.clip(bend * np.sinh(edges), -_LARGEST, _LARGEST)
+    panels = tuple(_panel(layer, tensor, edges, bend is not None) for layer in result.layers)
     return HistogramRow(edges, (low, high), panels, tuple(result.series(tensor, "std")), bend)
 
 
-def _panel(layer: LayerStats, tensor: str, edges: Array) -> LayerHistogram:
+def _panel(layer: LayerStats, tensor: str, edges: Array, log: bool) -> LayerHistogram:
+    """The histogram of one layer. On a log axis exact zeros must not spread over their wide bin."""
     stats = layer.tensor(tensor)
+    at_zero = (stats.zero_fraction or 0.0) if log else 0.0
     if stats.histogram is None:
         return LayerHistogram(layer.layer, None, None, 0.0, STATUS_WORDS[stats.status], layer.name or "")
-    inside = shares(stats.histogram, edges)
+    inside = shares(stats.histogram, edges, at_zero)
     return LayerHistogram(
         layer=layer.layer,
         shares=inside,
-        predicted=predicted_shares(layer, edges) if tensor == "output" else None,
+        predicted=predicted_shares(layer, edges, at_zero) if tensor == "output" else None,
         outside=max(1 - float(inside.sum()), 0.0),
         std=f"std {short(stats.std, None if stats.variance_log10 is None else stats.variance_log10 / 2)}",
         name=layer.name or "",
@@ -203,12 +218,13 @@ def _panel(layer: LayerStats, tensor: str, edges: Array) -> LayerHistogram:
     )
 
 
-def predicted_shares(layer: LayerStats, edges: Array) -> Array | None:
+def predicted_shares(layer: LayerStats, edges: Array, at_zero: float = 0.0) -> Array | None:
     """Compute the share of outputs per bin by theory.
 
     Args:
         layer: with its prediction.
         edges: of the bins, `(bins + 1,)`.
+        at_zero: share of the outputs that are exactly 0, which are not spread over a bin.
 
     Returns:
         Shares, `(bins,)`; None without a prediction.
@@ -221,7 +237,7 @@ def predicted_shares(layer: LayerStats, edges: Array) -> Array | None:
     inside = sum(layer.theory.output_shares)
     if not any(counts):  # by theory all are outside
         return np.zeros(len(edges) - 1)
-    return shares(Histogram(low=measured.low, high=measured.high, counts=counts), edges) * inside
+    return rebinned(counts, measured.low, measured.high, edges, at_zero) * inside
 
 
 def profiles(result: ProbeResult) -> tuple[Profile, ...]:

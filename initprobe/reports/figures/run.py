@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,11 +15,14 @@ from initprobe.registry import suggestion
 from initprobe.reports.figures.histograms import draw_histograms, is_density
 from initprobe.reports.figures.look import CHART, SCREEN, Block, Look, sheet, stacked, thinned
 from initprobe.reports.figures.profiles import draw_profiles, finish_profile_axes
-from initprobe.reports.figures.result_data import HistogramRow, gradient_histograms, output_histograms
+from initprobe.reports.figures.result_data import HistogramRow
+from initprobe.reports.figures.run_data import RunData, run_data
 from initprobe.reports.figures.style import BLACK, BLUE, GREY, ORANGE, style
 from initprobe.reports.figures.titles import legend_above
 from initprobe.reports.figures.training import training
-from initprobe.results.run import ProbeResult
+
+if TYPE_CHECKING:
+    from initprobe.results.run import ProbeResult
 
 
 @dataclass(frozen=True)
@@ -33,14 +37,19 @@ class FigureKind:
     """
 
     name: str
-    draw: Callable[[ProbeResult, Look], Figure]
-    applies: Callable[[ProbeResult], bool] = lambda result: True
+    draw: Callable[[RunData, Look], Figure]
+    applies: Callable[[RunData], bool] = lambda data: True
     missing: str = ""
 
 
 def kinds(result: ProbeResult) -> tuple[str, ...]:
     """The names of those of `KINDS` for which a result has something to draw."""
-    return tuple(kind.name for kind in KINDS.values() if kind.applies(result))
+    return kinds_of(run_data(result))
+
+
+def kinds_of(data: RunData) -> tuple[str, ...]:
+    """The same, for what the figures of a result show."""
+    return tuple(kind.name for kind in KINDS.values() if kind.applies(data))
 
 
 def draw(result: ProbeResult, kind: str, look: Look = SCREEN) -> Figure:
@@ -48,16 +57,30 @@ def draw(result: ProbeResult, kind: str, look: Look = SCREEN) -> Figure:
 
     Args:
         result: what was measured.
-        kind: one of `kinds(result)`.
+        kind: one of `kinds`.
         look: size, title, columns and style.
 
     Raises:
         UnknownNameError: another kind; a `KeyError` too.
     """
-    if kind not in (names := kinds(result)):
+    return drawn(run_data(result), kind, look)
+
+
+def drawn(data: RunData, kind: str, look: Look = SCREEN) -> Figure:
+    """Draw one kind of figure of what a result shows.
+
+    Args:
+        data: of the result.
+        kind: one of `kinds_of`.
+        look: size, title, columns and style.
+
+    Raises:
+        UnknownNameError: another kind; a `KeyError` too.
+    """
+    if kind not in (names := kinds_of(data)):
         raise UnknownNameError(_no_figure(kind, names))
     with style(look.settings):
-        figure = KINDS[kind].draw(result, look)
+        figure = KINDS[kind].draw(data, look)
         return thinned(figure) if look.style == "paper" else figure
 
 
@@ -82,59 +105,54 @@ def _panel_blocks(row: HistogramRow, look: Look) -> list[Block]:
     return [_PANELS] * (count - 1) + [_LAST_PANELS]
 
 
-def _summary(result: ProbeResult, look: Look) -> Figure:
-    rows = output_histograms(result), gradient_histograms(result)
+def _summary(data: RunData, look: Look) -> Figure:
+    rows = data.outputs, data.gradients
     blocks = [_panel_blocks(row, look) for row in rows]
     every = [*blocks[0], *blocks[1], _PROFILE]
-    figure = sheet(result, look, 13, 9.4 + 1.9 * (len(every) - 3), every)
+    figure = sheet(data.heading, look, 13, 9.4 + 1.9 * (len(every) - 3), every)
     axes = stacked(figure, look, every)
     draw_histograms(axes[: len(blocks[0])], rows[0], _OUTPUT, BLUE)
     draw_histograms(axes[len(blocks[0]) : -1], rows[1], _GRADIENT, ORANGE)
-    draw_profiles(axes[-1], result)
+    draw_profiles(axes[-1], data.depth)
     return figure
 
 
-def _output(result: ProbeResult, look: Look) -> Figure:
-    return _histograms_alone(result, look, output_histograms(result), _OUTPUT, BLUE)
+def _output(data: RunData, look: Look) -> Figure:
+    return _histograms_alone(data, look, data.outputs, _OUTPUT, BLUE)
 
 
-def _gradient(result: ProbeResult, look: Look) -> Figure:
-    return _histograms_alone(result, look, gradient_histograms(result), _GRADIENT, ORANGE)
+def _gradient(data: RunData, look: Look) -> Figure:
+    return _histograms_alone(data, look, data.gradients, _GRADIENT, ORANGE)
 
 
-def _histograms_alone(result: ProbeResult, look: Look, row: HistogramRow, label: str, color: str) -> Figure:
+def _histograms_alone(data: RunData, look: Look, row: HistogramRow, label: str, color: str) -> Figure:
     blocks = _panel_blocks(row, look)
-    figure = sheet(result, look, 13, 3.8 + 1.9 * (len(blocks) - 1), blocks)
+    figure = sheet(data.heading, look, 13, 3.8 + 1.9 * (len(blocks) - 1), blocks)
     draw_histograms(stacked(figure, look, blocks), row, label, color)
     return figure
 
 
-def _depth_alone(result: ProbeResult, look: Look) -> Figure:
-    figure = sheet(result, look, 9, 5.6, [CHART])
-    draw_profiles(stacked(figure, look, [CHART])[0], result)
+def _depth_alone(data: RunData, look: Look) -> Figure:
+    figure = sheet(data.heading, look, 9, 5.6, [CHART])
+    draw_profiles(stacked(figure, look, [CHART])[0], data.depth)
     return figure
 
 
-def _fitting(result: ProbeResult, look: Look) -> Figure:
+def _fitting(data: RunData, look: Look) -> Figure:
     """The quantity to which each layer was fitted, before and after."""
-    figure = sheet(result, look, 9, 4.8, [CHART])
+    assert data.fits is not None
+    figure = sheet(data.heading, look, 9, 4.8, [CHART])
     (axes,) = stacked(figure, look, [CHART], left=0.9)
-    fitted = [layer.fitting for layer in result.layers]
-    layers = np.arange(1, len(fitted) + 1)
-    words = {"before": "as drawn", "after": "fitted", "baseline": "best constant"}
+    layers = np.arange(1, data.depth.count + 1)
+    words = {"as drawn": data.fits.before, "fitted": data.fits.after, "best constant": data.fits.baseline}
     marker = "o" if len(layers) <= 40 else ""
-    for (name, label), color, dashes in zip(words.items(), (GREY, BLUE, BLACK), ("--", "-", ":"), strict=True):
-        values = [_log10_or_nan(getattr(fitting, name) if fitting else None) for fitting in fitted]
+    for (label, values), color, dashes in zip(words.items(), (GREY, BLUE, BLACK), ("--", "-", ":"), strict=True):
         if np.isfinite(values).any():
             axes.plot(layers, values, color=color, ls=dashes, lw=1.8, marker=marker, label=label)
     finish_profile_axes(axes, len(layers))
-    axes.set_ylabel(next((fitting.quantity for fitting in fitted if fitting), ""))
+    axes.set_ylabel(data.fits.quantity)
     legend_above(axes)
     return figure
-
-
-def _log10_or_nan(value: float | None) -> float:
-    return math.log10(value) if value else math.nan
 
 
 _KINDS = (
@@ -145,9 +163,9 @@ _KINDS = (
     FigureKind(
         "fitting",
         _fitting,
-        lambda result: any(layer.fitting for layer in result.layers),
+        lambda data: data.fits is not None,
         "no weights were fitted to the data",
     ),
-    FigureKind("training", training, lambda result: result.training is not None, "give train_steps"),
+    FigureKind("training", training, lambda data: data.course is not None, "give train_steps"),
 )
 KINDS: Mapping[str, FigureKind] = {kind.name: kind for kind in _KINDS}

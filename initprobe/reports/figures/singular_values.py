@@ -16,9 +16,10 @@ from initprobe.arrays import Array
 from initprobe.errors import ConfigError
 from initprobe.formatting import percent
 from initprobe.reports.binning import shares
+from initprobe.reports.figures.look import SCREEN, Look
 from initprobe.reports.figures.panel_grid import CYCLE, Key, PanelSizes, clipped, make_grid
 from initprobe.reports.figures.spectrum import draw_density
-from initprobe.reports.figures.style import BLACK, percent_ticks, style
+from initprobe.reports.figures.style import BLACK, percent_ticks, points, style
 from initprobe.reports.figures.sweep_kinds import SweepRun
 from initprobe.reports.figures.sweep_series import label, varying
 from initprobe.results.spectrum import Spectrum, SpectrumStats
@@ -31,12 +32,13 @@ _DECADES = 4.0
 _SPIKE, _RARE = 2.5, 5e-3
 
 
-def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
+def figure(title: str, runs: Sequence[SweepRun], look: Look = SCREEN) -> Figure:
     """Draw log10 s of the product up to a layer, and the density of theory as a line. A colour per depth.
 
     Args:
         title: above the figure.
         runs: of a sweep, one panel each.
+        look: size, title, panels per row and style.
 
     Raises:
         ConfigError: more runs than panels fit.
@@ -44,7 +46,7 @@ def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
     if len(runs) > _MOST_PANELS:
         raise ConfigError(f"singular_values draws at most {_MOST_PANELS} runs, and these are {len(runs)}; use --where")
     spectra = list(zip(_titles(runs), (run.spectrum() for run in runs), strict=True))
-    with style():
+    with style(look.settings):
         depths = sorted({stats.layer for _, spectrum in spectra for stats in _chosen(spectrum)})
         colors = dict(zip(depths, CYCLE * len(depths), strict=False))
         columns = min(len(runs), 3)
@@ -54,11 +56,12 @@ def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
             [note],
             PanelSizes(len(runs), columns, 2.65, 2.5, across=0.45, between=0.5),
             _keys(colors),
+            look=look,
         )
         edges = _edges([stats for _, spectrum in spectra for stats in _chosen(spectrum)])
         for index, (axes, (name, spectrum)) in enumerate(zip(grid.axes, spectra, strict=True)):
             _draw(axes, _chosen(spectrum), edges, colors)
-            axes.set_title(clipped(name), fontsize=9)
+            axes.set_title(clipped(name), fontsize=points(9))
             first, lowest = grid.outer(index)
             axes.set(xlabel="log10 of singular value" if lowest else "", ylabel="share per bin" if first else "")
         return grid.figure
@@ -103,7 +106,7 @@ def _draw(axes: Axes, drawn: Sequence[SpectrumStats], edges: Array, colors: dict
         notes += _notes(stats.layer, heights[stats.layer], ceiling)
         if stats.theory and stats.theory.density:
             draw_density(axes, stats.theory.density, float(edges[1] - edges[0]))
-    axes.text(0.03, 0.97, "\n".join(notes), transform=axes.transAxes, ha="left", va="top", fontsize=8)
+    axes.text(0.03, 0.97, "\n".join(notes), transform=axes.transAxes, ha="left", va="top", fontsize=points(8))
     axes.set(xlim=(edges[0], edges[-1]), ylim=(0, ceiling))
     percent_ticks(axes)
 

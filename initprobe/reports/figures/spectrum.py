@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from initprobe.arrays import Array
 from initprobe.formatting import percent
 from initprobe.reports.binning import shares
-from initprobe.reports.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, blank_figure, percent_ticks, style
+from initprobe.reports.figures.look import SCREEN, Look
+from initprobe.reports.figures.panel_grid import Key, PanelSizes, make_grid
+from initprobe.reports.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, percent_ticks, points, style
 from initprobe.results.base import Histogram, Percentiles
-from initprobe.results.spectrum import SpectrumDensity
+from initprobe.results.spectrum import Spectrum, SpectrumDensity, SpectrumStats
 
 _COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES = ("-", "--", ":")
 _BINS = 100
 # At least half a decade, so that equal singular values are a line in the middle of the axis.
 _NARROWEST = 0.25
+_PANEL, _LONGEST = (5.5, 3.6), 160  # inches; characters of a name in the legend, which folds it
 
 
 @dataclass(frozen=True)
@@ -51,41 +56,85 @@ class SpectrumLine:
     density: SpectrumDensity | None = None
 
 
-def spectrum_figure(title: str, setting: str, lines: Sequence[SpectrumLine]) -> Figure:
+def draw_spectra(spectra: Sequence[Spectrum], look: Look = SCREEN) -> Figure:
+    """The singular values of networks of one shape.
+
+    Args:
+        spectra: one per network.
+        look: size, title, panels per row and style.
+    """
+    first = spectra[0]
+    title = f"Jacobians of {first.config['act']} networks, {first.description.shape}"
+    return spectrum_figure(title, first.description.setting, [_line_of(spectrum) for spectrum in spectra], look)
+
+
+def _line_of(spectrum: Spectrum) -> SpectrumLine:
+    ends, last = spectrum.end_to_end, spectrum.end_to_end[-1]
+    return SpectrumLine(
+        label=str(spectrum.config["init"]),
+        values=last.histogram_log10,
+        missing=(last.zero_fraction or 0.0) + (last.lost_fraction or 0.0),
+        depths=_column([stats.layer for stats in ends]),
+        percentiles=[stats.percentiles_log10 for stats in ends],
+        largest=_column([stats.largest_log10 for stats in ends]),
+        smallest=_column([stats.smallest_log10 for stats in ends]),
+        predicted=_column([_predicted_rms(stats) for stats in ends]),
+        density=last.theory.density if last.theory else None,
+    )
+
+
+def _predicted_rms(stats: SpectrumStats) -> float | None:
+    log10 = stats.theory.mean_square_log10 if stats.theory else None
+    return None if log10 is None else log10 / 2
+
+
+def _column(values: Sequence[float | None]) -> Array:
+    return np.array([np.nan if value is None else value for value in values])
+
+
+def spectrum_figure(title: str, setting: str, lines: Sequence[SpectrumLine], look: Look = SCREEN) -> Figure:
     """Singular values end to end as overlaid histograms of log10 s, and over depth as bands.
 
     Args:
         title: of the figure.
         setting: the line below the title.
         lines: one network each.
+        look: size, title, panels per row and style.
     """
-    with style():
-        figure = blank_figure(13, 5.8)
-        figure.text(0.5, 0.955, title, ha="center", va="center", fontsize=13, weight="bold")
-        figure.text(0.5, 0.905, setting, ha="center", va="center", fontsize=10, color="#333333")
-        _draw_values(figure.add_axes((0.06, 0.19, 0.43, 0.63)), lines)
-        _draw_depths(figure.add_axes((0.56, 0.19, 0.425, 0.63)), lines)
-        figure.legend(
-            *figure.axes[0].get_legend_handles_labels(), frameon=False, fontsize=9, ncols=3, loc="lower center"
-        )
-        return figure
+    sizes = PanelSizes(2, 1 if look.style == "paper" else 2, *_PANEL, across=0.9, between=0.95)
+    with style(look.settings):
+        grid = make_grid(title, [setting], sizes, list(_keys(lines)), longest=_LONGEST, look=look)
+        _draw_values(grid.axes[0], lines)
+        _draw_depths(grid.axes[1], lines)
+        return grid.figure
 
 
-def draw_density(axes: Axes, law: SpectrumDensity, width: float, label: str = "") -> None:
+def _keys(lines: Sequence[SpectrumLine]) -> Iterator[Key]:
+    for number, line in enumerate(lines):
+        yield Line2D([], [], lw=1.8, **_line_look(number)), _label(line)
+    if any(line.density is not None for line in lines):
+        yield Line2D([], [], color=BLACK, lw=1.1), "theory for infinite width"
+    if any(np.isfinite(line.predicted).any() for line in lines):
+        yield Line2D([], [], color=BLACK, lw=1.1, ls=":"), "predicted rms"
+    yield Line2D([], [], color=GREY, lw=1.8), "median by depth"
+    yield Patch(color=GREY, alpha=0.3, lw=0), "5 to 95%"
+    yield Line2D([], [], color=GREY, lw=0.9), "smallest, largest"
+
+
+def draw_density(axes: Axes, law: SpectrumDensity, width: float) -> None:
     """Draw a predicted density of log10 s as a line, scaled to shares per bin of the given width.
 
     Args:
         axes: to draw in.
         law: the density.
         width: of a bin, in decades.
-        label: for the legend; empty for none.
     """
     bins = np.linspace(law.low, law.high, len(law.shares) + 1)
     middles, size = (bins[1:] + bins[:-1]) / 2, bins[1] - bins[0]
-    axes.plot(middles, np.array(law.shares) * width / size, color=BLACK, lw=1.1, label=label or "_nolegend_", zorder=3)
+    axes.plot(middles, np.array(law.shares) * width / size, color=BLACK, lw=1.1, zorder=3)
 
 
-def _look(number: int) -> dict[str, Any]:
+def _line_look(number: int) -> dict[str, Any]:
     """Colour and dashes of the line with this number."""
     dashes, color = divmod(number, len(_COLORS))
     return {"color": _COLORS[color], "ls": _DASHES[dashes % len(_DASHES)]}
@@ -100,17 +149,17 @@ def _draw_values(axes: Axes, lines: Sequence[SpectrumLine]) -> None:
     edges = np.linspace(low - room, high + room, _BINS + 1)
     for number, line in enumerate(lines):
         heights = np.zeros(_BINS) if line.values is None else (1 - line.missing) * shares(line.values, edges)
-        axes.stairs(heights, edges, lw=1.8, label=_label(line), **_look(number))
-        axes.stairs(heights, edges, fill=True, alpha=0.18, color=_look(number)["color"])
-    predicted = [line.density for line in lines if line.density is not None]
-    for number, law in enumerate(predicted):
-        draw_density(axes, law, edges[1] - edges[0], "" if number else "theory for infinite width")
+        axes.stairs(heights, edges, lw=1.8, **_line_look(number))
+        axes.stairs(heights, edges, fill=True, alpha=0.18, color=_line_look(number)["color"])
+    for line in lines:
+        if line.density is not None:
+            draw_density(axes, line.density, edges[1] - edges[0])
     axes.axvline(0, color=GREY, lw=1, zorder=0)
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(bottom=0)
     percent_ticks(axes)
     axes.set(xlabel="log10 of singular value (grey: 1)", ylabel="share per bin")
-    axes.set_title("end to end, dh_L/dh_0", fontsize=11)
+    axes.set_title("end to end, dh_L/dh_0", fontsize=points(11))
 
 
 def _label(line: SpectrumLine) -> str:
@@ -123,7 +172,7 @@ def _draw_depths(axes: Axes, lines: Sequence[SpectrumLine]) -> None:
     """Draw median, middle 90% and extremes of log10 s over depth, and the predicted root mean square."""
     for number, line in enumerate(lines):
         low, middle, high = (_percentile(line, name) for name in ("p5", "p50", "p95"))
-        look = _look(number)
+        look = _line_look(number)
         axes.plot(line.depths, middle, lw=1.8, marker="o", ms=4, **look)
         axes.fill_between(line.depths, low, high, color=look["color"], alpha=0.18, lw=0)
         for extreme in (line.smallest, line.largest):
@@ -138,9 +187,13 @@ def _draw_depths(axes: Axes, lines: Sequence[SpectrumLine]) -> None:
     axes.set_xscale("log", base=2)
     depths = sorted({int(depth) for line in lines for depth in line.depths})
     axes.set_xticks(depths, [str(depth) for depth in depths])
+    axes.set_xlim(depths[0] / 1.15, depths[-1] * 1.15)
+    if not any(np.isfinite(line.largest).any() for line in lines):
+        axes.text(0.5, 0.6, "no singular value above 0", transform=axes.transAxes, ha="center", color=GREY)
+        axes.set_yticks([])
     axes.set_xticks([], minor=True)
     axes.set(xlabel="layers l", ylabel="log10 of singular value")
-    axes.set_title("by depth, dh_l/dh_0: median, 5-95%, extremes; dotted: predicted rms", fontsize=11)
+    axes.set_title("by depth, dh_l/dh_0", fontsize=points(11))
 
 
 def _percentile(line: SpectrumLine, name: str) -> Array:

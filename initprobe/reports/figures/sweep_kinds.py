@@ -1,6 +1,7 @@
 """The figures of published papers, of all runs of a sweep: names, contents, and how to draw them.
 
-A new one is a module with a function `figure(title, runs)` and an entry in `KINDS`. The module is loaded only to draw.
+A new one is a module with a function `figure(title, runs, look)` and an entry in `KINDS`. The module is loaded only to
+draw.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from initprobe.config.probe_config import ProbeConfig
+    from initprobe.reports.figures.look import Look
     from initprobe.reports.sweep_table import Entry
     from initprobe.results.run import ProbeResult
     from initprobe.results.spectrum import Spectrum
@@ -45,16 +47,18 @@ class SweepRun:
     spectrum: Callable[[], Spectrum]
 
 
-def draw(kind: str, title: str, runs: Sequence[SweepRun]) -> Figure:
+def draw(kind: str, title: str, runs: Sequence[SweepRun], look: Look | None = None) -> Figure:
     """Draw one of `KINDS`.
 
     Args:
         kind: its name.
         title: above the figure.
         runs: of a sweep.
+        look: size, title, panels per row and style; None for those of a screen.
 
     Raises:
         ConfigError: the runs lack what the figure shows.
     """
-    drawn: Figure = import_module(f"initprobe.reports.figures.{kind}").figure(title, runs)
+    make = import_module(f"initprobe.reports.figures.{kind}").figure
+    drawn: Figure = make(title, runs, look) if look else make(title, runs)
     return drawn

@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from initprobe.arrays import Array
 from initprobe.formatting import percent
 from initprobe.reports.figures.heat_map_data import by_ratio
+from initprobe.reports.figures.look import SCREEN, Look
 from initprobe.reports.figures.panel_grid import (
     CYCLE,
     Key,
@@ -33,7 +34,7 @@ from initprobe.reports.figures.panel_grid import (
     title_of,
     verdict_color,
 )
-from initprobe.reports.figures.style import BLACK, percent_ticks, power_text, style
+from initprobe.reports.figures.style import BLACK, percent_ticks, points, power_text, style
 from initprobe.reports.figures.sweep_data import LABEL, DepthLine, DepthPlot, HistogramPanel, HistogramPlot
 from initprobe.reports.log_axis import log_ticks
 from initprobe.reports.people_names import people_name, people_verdict
@@ -44,23 +45,25 @@ _LEAST_NOTED = 0.01
 _STEPS = (1, 2, 5, 10)
 
 
-def depth_figure(plot: DepthPlot, title: str = "") -> Figure:
+def depth_figure(plot: DepthPlot, title: str = "", look: Look = SCREEN) -> Figure:
     """Draw overlaid profiles with theory dashed: few by name, many by colour.
 
     Args:
         plot: profiles of all runs.
         title: above the figure; "" for none.
+        look: size, title, panels per row and style.
     """
-    with style():
+    with style(look.settings):
         looks = _looks(plot)
         size = (7.4, 4.2) if len(plot.panels) <= 1 else (3.6, 2.6) if len(plot.panels) <= 4 else (2.4, 2.0)
         panels = PanelSizes(max(len(plot.panels), 1), columns_of(len(plot.panels)), *size)
         name = title_of(title, people_name(plot.value))
-        grid = make_grid(name, plot.notes, panels, list(_depth_keys(plot, looks)), bar=looks.scale is not None)
+        keys = list(_depth_keys(plot, looks))
+        grid = make_grid(name, plot.notes, panels, keys, bar=looks.scale is not None, look=look)
         ends = limits(np.concatenate([line.measured for line in plot.lines] or [np.zeros(0)]), plot.log)
         for axes, panel in zip(grid.axes, plot.panels, strict=False):
             _draw_lines(axes, panel.lines, looks)
-            axes.set_title(clipped(panel.title), fontsize=9)
+            axes.set_title(clipped(panel.title), fontsize=points(9))
         for index, axes in enumerate(grid.axes):
             _finish_depth(axes, plot, ends, *grid.outer(index))
         if grid.bar is not None and looks.scale is not None:
@@ -170,19 +173,21 @@ def _finish_depth(axes: Axes, plot: DepthPlot, ends: tuple[float, float], first:
     axes.set(xlabel="layer" if lowest else "", ylabel=people_name(plot.value) if first else "")
 
 
-def histogram_figure(plot: HistogramPlot, title: str = "") -> Figure:
+def histogram_figure(plot: HistogramPlot, title: str = "", look: Look = SCREEN) -> Figure:
     """Draw small multiples of histograms on one axis, theory as a black line.
 
     Args:
         plot: histograms of all runs.
         title: above the figure; "" for none.
+        look: size, title, panels per row and style.
     """
-    with style():
+    with style(look.settings):
         count = len(plot.panels)
         columns, *size = (3, 2.5, 1.9) if count <= 6 else (4, 1.9, 1.5) if count <= 12 else (6, 1.2, 1.1)
         colors = dict(zip(plot.labels or ("",), CYCLE, strict=False))
         name = title_of(title, people_name(plot.tensor), plot.layer)
-        grid = make_grid(name, plot.notes, PanelSizes(count, columns, *size), list(_histogram_keys(plot, colors)))
+        panels, keys = PanelSizes(count, columns, *size), list(_histogram_keys(plot, colors))
+        grid = make_grid(name, plot.notes, panels, keys, look=look)
         for index, (axes, panel) in enumerate(zip(grid.axes, plot.panels, strict=True)):
             _draw_histograms(axes, plot, panel, colors)
             _finish_histogram(axes, plot, *grid.outer(index))
@@ -205,9 +210,11 @@ def _draw_histograms(axes: Axes, plot: HistogramPlot, panel: HistogramPanel, col
             axes.stairs(heights, plot.edges, color=colors[curve.label], lw=1.4)
         if curve.predicted is not None:
             axes.stairs(np.minimum(curve.predicted, plot.ceiling), plot.edges, color=BLACK, lw=0.8)
-    axes.set_title(f"{plot.over} {clipped(panel.title)}" if _bare(panel.title) else clipped(panel.title), fontsize=9)
+    axes.set_title(
+        f"{plot.over} {clipped(panel.title)}" if _bare(panel.title) else clipped(panel.title), fontsize=points(9)
+    )
     words = [panel.note, *_beyond(panel, plot.ceiling)]
-    axes.text(0.98, 0.96, "\n".join(words), transform=axes.transAxes, ha="right", va="top", fontsize=8)
+    axes.text(0.98, 0.96, "\n".join(words), transform=axes.transAxes, ha="right", va="top", fontsize=points(8))
 
 
 def _bare(title: str) -> bool:
@@ -230,5 +237,5 @@ def _finish_histogram(axes: Axes, plot: HistogramPlot, first: bool, lowest: bool
     percent_ticks(axes)
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=_STEPS))
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=_STEPS))
-    axes.tick_params(labelleft=first, labelbottom=lowest, labelsize=8)
+    axes.tick_params(labelleft=first, labelbottom=lowest, labelsize=points(8))
     axes.set(xlabel=people_name(plot.tensor) if lowest else "", ylabel="share per bin" if first else "")

@@ -14,7 +14,9 @@ from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
 from initprobe.arrays import Array
-from initprobe.reports.figures.style import BLACK, BLUE, GREY, ORANGE, blank_figure, style
+from initprobe.reports.figures.look import SCREEN, Look
+from initprobe.reports.figures.panel_grid import PanelSizes, make_grid
+from initprobe.reports.figures.style import BLACK, BLUE, GREY, ORANGE, blank_figure, points, style
 
 
 def activation_figure(
@@ -43,8 +45,8 @@ def activation_figure(
         axes.set_xlim(x[0], x[-1])
         axes.axhline(0, color=GREY, lw=0.8)
         axes.set_xlabel("pre-activation x")
-        axes.set_title(f"{name}: {formula}", fontsize=11)
-        axes.legend(frameon=False, fontsize=9, loc="upper left")
+        axes.set_title(f"{name}: {formula}", fontsize=points(11))
+        axes.legend(frameon=False, fontsize=points(9), loc="upper left")
         return figure
 
 
@@ -56,6 +58,7 @@ def phase_figure(
     xi_c: Array,
     layers: int,
     marks: Sequence[tuple[str, float, float]],
+    look: Look = SCREEN,
 ) -> Figure:
     """The phase diagram: colour is log chi_1, grey for NaN; the black line is chi_1 = 1.
 
@@ -69,17 +72,21 @@ def phase_figure(
         xi_c: depth scale of the correlation in layers, `(rows, columns)`.
         layers: depth of the user's net.
         marks: labelled points, with sigma_w and sigma_b.
+        look: size, title and style.
     """
-    with style():
-        figure = blank_figure(8.5, 6)
-        axes = figure.add_axes((0.1, 0.11, 0.74, 0.77))
+    depths = ", ".join(str(depth) for depth in _depths(layers))
+    note = f"dashed: correlations forget in {depths} layers; grey: q grows without bound"
+    with style(look.settings):
+        title = f"{name}: order and chaos at infinite depth"
+        grid = make_grid(title, [note], PanelSizes(1, 1, *_PHASE), [], bar=True, look=look)
+        figure, (axes,) = grid.figure, grid.axes
         with np.errstate(divide="ignore"):
             image = np.clip(np.log(chi_1), -1, 1)
         extent = (*_cell_edges(sigma_w), *_cell_edges(sigma_b))
         colors = mpl.colormaps["PuOr_r"].with_extremes(bad="#BBBBBB")
         drawn = axes.imshow(image, origin="lower", extent=extent, aspect="auto", cmap=colors, vmin=-1, vmax=1)
-        scale = figure.colorbar(drawn, cax=figure.add_axes((0.86, 0.11, 0.025, 0.77)))
-        scale.set_label("log chi_1: below 0 ordered, above 0 chaotic (clipped at +-1)")
+        scale = figure.colorbar(drawn, cax=grid.bar)
+        scale.set_label("log chi_1, at most +-1" if look.style == "paper" else _BAR)
         if np.isfinite(image).any() and np.nanmin(image) < 0 < np.nanmax(image):
             axes.contour(sigma_w, sigma_b, image, levels=[0], colors=BLACK, linewidths=2)
         axes.set(xlabel="sigma_w = std(W) sqrt(fan_in)", ylabel="sigma_b = std(b)")
@@ -87,13 +94,11 @@ def phase_figure(
         texts, lines = _draw_depths(axes, sigma_w, sigma_b, xi_c, layers)
         texts += _draw_marks(axes, sigma_w, sigma_b, marks, texts)
         _name_phases(axes, sigma_w, sigma_b, image, texts, lines)
-        figure.text(0.47, 0.94, f"{name}: order and chaos at infinite depth", ha="center", fontsize=13, weight="bold")
-        depths = ", ".join(str(depth) for depth in _depths(layers))
-        note = f"dashed: correlations forget in {depths} layers; grey: q grows without bound"
-        figure.text(0.47, 0.9, note, ha="center", fontsize=9)
         return figure
 
 
+_PHASE = (6.4, 4.6)  # inches
+_BAR = "log chi_1: below 0 ordered, above 0 chaotic (clipped at +-1)"
 _LEAST_SHARE = 0.13  # of the picture's width, into which a word fits
 _PAPER = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
 
@@ -130,7 +135,7 @@ def _name_phases(
     boxes = list(texts)
     rows = [int(share * (len(sigma_b) - 1)) for share in (0.6, 0.5, 0.7, 0.4, 0.8, 0.3, 0.9, 0.2, 0.1)]
     edges = [(row, int(place)) for row in rows for place in np.flatnonzero(np.diff(np.sign(image[row])) > 0)[:1]]
-    look: dict[str, Any] = {"textcoords": "offset points", "fontsize": 10, "weight": "bold", "bbox": _PAPER}
+    look: dict[str, Any] = {"textcoords": "offset points", "fontsize": points(10), "weight": "bold", "bbox": _PAPER}
     look |= {"va": "center", "zorder": 8, "arrowprops": {"arrowstyle": "-"}}
     at_edge = [
         partial(axes.annotate, "edge of chaos", (sigma_w[place], sigma_b[row]), (x, 0), ha=side, **look)
@@ -140,7 +145,7 @@ def _name_phases(
     boxes += _written(at_edge, boxes)
     for word, sign in (("order", -1), ("chaos", 1)):
         cells = [(row, place) for row in rows for place in _spread(np.sign(image[row]) == sign)]
-        look = {"ha": "center", "va": "center", "fontsize": 13, "style": "italic", "zorder": 8}
+        look = {"ha": "center", "va": "center", "fontsize": points(13), "style": "italic", "zorder": 8}
         inside = [
             partial(axes.text, sigma_w[place], sigma_b[row], word, color=_readable(float(image[row, place])), **look)
             for row, place in cells
@@ -193,7 +198,7 @@ def _draw_marks(
             axes.plot([w], [b], "o", color=BLACK, mec="white", ms=8, clip_on=False, zorder=9)
             look: dict[str, Any] = {
                 "textcoords": "offset points",
-                "fontsize": 9,
+                "fontsize": points(9),
                 "weight": "bold",
                 "bbox": _PAPER,
                 "zorder": 10,
@@ -224,6 +229,6 @@ def _draw_depths(axes: Axes, sigma_w: Array, sigma_b: Array, xi_c: Array, layers
     if not levels:
         return [], []
     lines = axes.contour(sigma_w, sigma_b, depths, levels=levels, colors="#333333", linewidths=1, linestyles="--")
-    labels = axes.clabel(lines, fmt="%g", fontsize=9)
+    labels = axes.clabel(lines, fmt="%g", fontsize=points(9))
     drawn = [axes.transData.transform(path.vertices).tolist() for path in lines.get_paths() if len(path)]
     return list(map(_extent, labels)), [Bbox.from_bounds(x, y, 1, 1) for points in drawn for x, y in points]

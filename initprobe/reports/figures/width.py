@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from initprobe.arrays import Array
-from initprobe.reports.figures.look import SCREEN, Look, thinned
+from initprobe.reports.figures.look import SCREEN, Look
 from initprobe.reports.figures.panel_grid import Key, PanelSizes, make_grid
 from initprobe.reports.figures.style import BLACK, GREY, ORANGE, power_text, style
 from initprobe.reports.log_axis import log_ticks
@@ -48,7 +48,7 @@ def width_figure(check: CoordinateCheck, look: Look = SCREEN) -> Figure:
             axes.set_title(heading, fontsize=10.5 * look.scale, loc="left")
             _draw(axes, check, rows, quantity, step)
             axes.set(xlabel="width" if lowest else "", ylabel="rms" if left else "")
-        return thinned(grid.figure) if look.style == "paper" else grid.figure
+        return grid.figure
 
 
 def _panels(check: CoordinateCheck) -> list[tuple[Quantity, int, str]]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from initprobe.arrays import Array
+from initprobe.torch.theory.mapped import is_taken, taken, taken_back
 from initprobe.torch.theory.moments import ALIKE, Moments, NoRule, alike, broadcast, is_by_place
 from initprobe.torch.theory.places import MOST_PLACES, axes_by_place, from_matrices, matrices, without_places
 from initprobe.torch.theory.regrouping import regrouped
@@ -94,9 +95,8 @@ def summed_to(gradient: Moments, shape: Sequence[int]) -> Moments:
         if axis < extra or (shape[axis - extra] == 1 and size > 1):
             pairs = gradient.averaged([axis], pairs) * size**2
     levels = gradient.levels if gradient.shape == tuple(shape) else ALIKE
-    return replace(
-        gradient, shape=tuple(shape), pairs=pairs.reshape(pairs.shape[extra:]), bent=None, along=None, levels=levels
-    )
+    pairs = pairs.reshape(pairs.shape[extra:])
+    return gradient.changed(shape=tuple(shape), pairs=pairs, bent=None, along=None, levels=levels)
 
 
 def _expand_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
@@ -138,6 +138,8 @@ def _kept_axes(node: Node, source: Node) -> list[int | None]:
 
 
 def _part(node: Node, of: Lookup) -> Moments:
+    if is_taken(node):
+        return taken(node, of)
     source = first(node)
     given, axes = of(source), _kept_axes(node, source)
     chosen = _chosen(node, source, given)
@@ -164,16 +166,29 @@ def _part(node: Node, of: Lookup) -> Moments:
 
 
 def _chosen(node: Node, source: Node, given: Moments) -> tuple[int, int | slice] | None:
-    """The axis and the places that an index takes of a sequence, if it takes all of the other axes."""
-    if node.name != "getitem" or len(source.shape) != 3 or source.shape[1] > MOST_PLACES:
+    """The axis and the places that an index takes of it, if places differ and other axes stay whole."""
+    taken = _taken(node, len(source.shape))
+    if taken is None:
+        return None
+    axis, part = taken
+    if axis in axes_by_place(given):
+        return taken
+    is_sequence = len(source.shape) == 3 and axis == 1 and source.shape[1] <= MOST_PLACES
+    return taken if is_sequence and isinstance(part, int) else None
+
+
+def _taken(node: Node, ndim: int) -> tuple[int, int | slice] | None:
+    """The one axis of which a call takes a place or a slice; None where it takes parts of several."""
+    if node.name in ("select", "unbind"):
+        axis = int(node.argument("dim", 1, 0)) % ndim
+        return axis, int(node.argument("index", 2)) if node.name == "select" else node.output
+    if node.name != "getitem":
         return None
     index = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
-    whole = slice(None)
-    if len(index) < 2 or index[0] != whole or any(part != whole for part in index[2:]):
+    parts = [(axis, part) for axis, part in enumerate(index) if part != slice(None)]
+    if len(parts) != 1 or isinstance(parts[0][1], bool) or not isinstance(parts[0][1], int | slice):
         return None
-    part = index[1]
-    is_place = isinstance(part, int) and not isinstance(part, bool)
-    return (1, part) if is_place or (isinstance(part, slice) and 1 in axes_by_place(given)) else None
+    return parts[0]
 
 
 def _row(given: Moments, chosen: tuple[int, int | slice], shape: tuple[int, ...]) -> Moments:
@@ -211,6 +226,9 @@ def _has_step(node: Node) -> bool:
 
 
 def _part_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
+    if is_taken(node):
+        yield from taken_back(node, of, gradient)
+        return
     source = first(node)
     chosen = _chosen(node, source, of(source))
     if chosen is not None:

@@ -43,18 +43,23 @@ def theory_of(structure: Structure, trace: Trace) -> Mapping[int, ModelTheory]:
 def _theory(layer: Layer, forward: Forward, backward: Backward, makers: Mapping[int, Node]) -> ModelTheory:
     start, z, h = (makers.get(id(track)) for track in (layer.op.output, layer.z, layer.h))
     gradient = layer.h.gradient
+    variances = [track.variance if track else math.nan for track in (layer.z, layer.h, gradient)]
 
     def column(of: Lookup, back: Lookup, doubt: float) -> TheoryColumn:
         return TheoryColumn(
-            preactivation=_predicted(z, of, layer.z, doubt),
-            output=_predicted(h, of, layer.h, doubt),
-            output_gradient=_predicted(h, back, gradient, doubt) if gradient else Predicted(reason="no gradient"),
+            preactivation=_predicted(z, of, layer.z, variances[0], doubt),
+            output=_predicted(h, of, layer.h, variances[1], doubt),
+            output_gradient=_predicted(h, back, gradient, variances[2], doubt)
+            if gradient
+            else Predicted(reason="no gradient"),
         )
 
+    inside = None if start is None else forward.within(start)
+
     def within(node: Node) -> Moments:
-        if start is None:
+        if inside is None:
             raise NoRule("the layer is not in the trace")
-        return forward.within(node, start)
+        return inside(node)
 
     def from_input(node: Node) -> Moments:
         if node.number in forward.restarts:
@@ -68,7 +73,7 @@ def _theory(layer: Layer, forward: Forward, backward: Backward, makers: Mapping[
     )
 
 
-def _predicted(node: Node | None, of: Lookup, track: Track, doubt: float) -> Predicted:
+def _predicted(node: Node | None, of: Lookup, track: Track, measured: float, doubt: float) -> Predicted:
     if node is None:
         return Predicted(reason="the tensor is not in the trace")
     try:
@@ -82,13 +87,12 @@ def _predicted(node: Node | None, of: Lookup, track: Track, doubt: float) -> Pre
         variance=finite(moments.variance),
         log_sd=finite(sd),
         log_mean=finite(-noise / 2),
-        z=_z(moments.variance, track, -noise / 2 / draws, sd / math.sqrt(draws)),
+        z=_z(moments.variance, measured, -noise / 2 / draws, sd / math.sqrt(draws)),
     )
 
 
-def _z(variance: float, track: Track, mean: float, sd: float) -> float | None:
+def _z(variance: float, own: float, mean: float, sd: float) -> float | None:
     """The log of measured over predicted variance about its mean, in SDs; 0 where both variances are 0."""
-    own = track.variance
     if own == variance == 0:
         return 0.0
     if not (own > 0 and variance > 0 and math.isfinite(own)):

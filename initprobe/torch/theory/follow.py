@@ -114,13 +114,13 @@ class Forward:
         known = self._moments.get(node.number)
         return independent(node.shape, *entries) if known is None else known.fitted(*entries)
 
-    def within(self, node: Node, start: Node) -> Moments:
-        """The moments of a node from the measured input of the operation `start`.
+    def within(self, start: Node) -> Lookup:
+        """A function that gives the moments of a node from the measured input of an operation.
 
         Args:
-            node, start: of the graph of operations.
+            start: of the graph of operations.
         """
-        return _Within(self, start).of(node)
+        return _Within(self, start).of
 
 
 class _Within:

@@ -9,13 +9,13 @@ import numpy as np
 from initprobe.arrays import Array
 from initprobe.torch.theory.arrange import reordered
 from initprobe.torch.theory.attention import logits_back, weights_of
-from initprobe.torch.theory.moments import ALIKE, Bent, Moments, NoRule, alike
+from initprobe.torch.theory.moments import ALIKE, Bent, Moments, NoRule
 from initprobe.torch.theory.norms import denormalised, normalised
-from initprobe.torch.theory.places import settled, without_places
+from initprobe.torch.theory.places import without_places
 from initprobe.torch.theory.pointwise import curved, kept_at_random, uncurved
 from initprobe.torch.theory.pooling import repeated, summed_copies
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, axis_of, first, names
-from initprobe.torch.theory.trace import Constant, Node
+from initprobe.torch.theory.trace import Node
 
 
 def _sigmoid(x: Array) -> Array:
@@ -157,37 +157,6 @@ def _repeat_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     yield source, Moments(source.shape, 0.0, pairs, gradient.noise)
 
 
-def _chosen(node: Node) -> tuple[int, int, int]:
-    """The axis of which a list of places is taken, and the number of places before and after."""
-    source = first(node)
-    axis, index = node.argument("dim", 1), node.argument("index", 2)
-    if not isinstance(axis, int) or not isinstance(index, Constant):
-        raise NoRule(f"{node.name} by a signal")
-    axis = axis_of(axis, len(source.shape))
-    return axis, source.shape[axis], node.shape[axis]
-
-
-def _select(node: Node, of: Lookup) -> Moments:
-    axis, size, made = _chosen(node)
-    given = without_places(of(first(node)))
-    pairs = alike(given.pairs, size, axis)
-    same, other = np.take(pairs, [0], axis), np.take(pairs, [-1], axis)
-    if made > size:  # some places are taken more than once
-        other = (other * (size - 1) + same) / size
-    pairs = np.concatenate([same, other], axis) if made > 1 else same
-    return replace(given, shape=node.shape, pairs=pairs, bent=None, levels=ALIKE, merged=None)
-
-
-def _select_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
-    axis, size, made = _chosen(node)
-    gradient = without_places(gradient)
-    pairs = alike(gradient.pairs, made, axis)
-    same, other, share = np.take(pairs, [0], axis), np.take(pairs, [-1], axis), made / size
-    same = share * same + (share**2 * other if made > size else 0.0)
-    pairs = np.concatenate([same, share**2 * other], axis) if size > 1 else same
-    yield first(node), Moments(first(node).shape, 0.0, settled(gradient, pairs), gradient.noise)
-
-
 RULES = (
     Rule(names("dropout"), _dropout, _dropout_back),
     Rule(names("glu"), _glu, _glu_back),
@@ -196,5 +165,4 @@ RULES = (
     Rule(names("dropout1d dropout2d dropout3d feature_dropout"), _drop_channels, _drop_channels_back),
     Rule(names("roll flip fliplr flipud"), _turned, _turned_back),
     Rule(names("repeat_interleave"), _repeat, _repeat_back),
-    Rule(names("index_select"), _select, _select_back),
 )

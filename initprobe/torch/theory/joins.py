@@ -10,6 +10,7 @@ from typing import Any
 from initprobe.arrays import Array
 from initprobe.torch.theory.arrange import summed_to
 from initprobe.torch.theory.laws import gain, with_law_of_sum
+from initprobe.torch.theory.mapped import scaled_by_place
 from initprobe.torch.theory.moments import (
     ALIKE,
     Bent,
@@ -134,8 +135,10 @@ def _sum_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
             yield source, _with_mean(replace(gradient, mean=0.0), axes, factor, other_factor)
             continue
         moved = summed_to(gradient, source.shape).scaled(factor**2)
-        moved = replace(moved, gain=_gain(node, source, of, gradient), masked=None)
-        yield source, _share_along(moved, gradient, of(source).scaled(factor**2, factor), of(node))
+        moved = moved.changed(gain=_gain(node, source, of, gradient), masked=None)
+        if gradient.along is not None:
+            moved = _share_along(moved, gradient.along, of(source).scaled(factor**2, factor), of(node))
+        yield source, moved
 
 
 def _gain(node: Node, source: Node, of: Lookup, gradient: Moments) -> float:
@@ -150,14 +153,14 @@ def _gain(node: Node, source: Node, of: Lookup, gradient: Moments) -> float:
     return gain(term.bent, other, gradient.masked, *factors)
 
 
-def _share_along(moved: Moments, gradient: Moments, term: Moments, total: Moments) -> Moments:
+def _share_along(moved: Moments, along: Array, term: Moments, total: Moments) -> Moments:
     """The gradient of a term, with what it has along that term; the terms are independent."""
     whole, own = total.square - total.mean**2, term.square - term.mean**2
-    if gradient.along is None or moved.pairs.shape != gradient.along.shape or not 0 < own <= whole * 1.001:
+    if moved.pairs.shape != along.shape or not 0 < own <= whole * 1.001:
         return moved
     correlation = matched([Moments(term.shape, 0.0, (term.pairs - term.mean**2) / own), moved])[1][0]
     share = own / whole
-    return replace(moved, along=share * gradient.along + (1 - share) * moved.pairs * correlation)
+    return replace(moved, along=share * along + (1 - share) * moved.pairs * correlation)
 
 
 def _factor(node: Node, other: Any) -> Moments:
@@ -194,6 +197,8 @@ def _product(node: Node, of: Lookup) -> Moments:
     if isinstance(left, Node) and isinstance(right, Node):
         return _product_of_two(node, left, right, of)
     source, other = (left, right) if isinstance(left, Node) else (right, left)
+    if "factors" in node.facts and source.shape == node.shape:
+        return scaled_by_place(of(source), int(node.facts["axis"]), node.facts["factors"])
     given, held = of(source), _factor(node, other)
     made = _times(given, held)
     if held.square == held.mean**2:
@@ -242,6 +247,9 @@ def _product_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
                 yield source, _moved(gradient, of(other), source)
         return
     source, other = (left, right) if isinstance(left, Node) else (right, left)
+    if "factors" in node.facts and source.shape == node.shape:
+        yield source, scaled_by_place(gradient, int(node.facts["axis"]), node.facts["factors"])
+        return
     yield source, _moved(gradient, _factor(node, other), source)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array, normal_density
-from initprobe.meanfield.quadrature import panel_nodes
+from initprobe.meanfield.quadrature import distinct, panel_nodes
 from initprobe.torch.theory.moments import Bent, Moments, NoRule, gaussian_noise, matched
 from initprobe.torch.theory.places import axes_by_place, deviations, settled, strengthened
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, first, names
@@ -80,19 +80,25 @@ def expectations(value: Function, slope: Function, kinks: tuple[float, ...], mea
         std: of its argument.
     """
     cuts = [(kink - mean) / std for kink in kinks] if std > 0 else []
-    edges = np.unique([*_PANELS, *(cut for cut in cuts if abs(cut) < 9)])
-    z, weights = (part.ravel() for part in panel_nodes(edges[:-1], edges[1:], _NODES))
-    weights = weights * normal_density(z)
+    z, weights, basis = _rule(tuple(cut for cut in cuts if abs(cut) < _PANELS[-1]))
     with np.errstate(all="ignore"):
         f, slopes = value(mean + std * z), slope(mean + std * z)
-    basis = _hermite(z)
-    square = float(np.sum(f * f * weights))
-    growth = float(np.sum(f * slopes * std * z * weights)) / square if square > 0 else 1.0
-    functions = (f, slopes, slopes * z, f * f, slopes * slopes)
-    own, first_slopes, along, squares, slope_squares = (_powers(basis, values, weights) for values in functions)
+        tilted = slopes * z
+        own, first_slopes, along, squares, slope_squares = _powers(
+            basis, np.stack(np.broadcast_arrays(f, slopes, tilted, f * f, slopes * slopes)), weights
+        )
+        square = float(f * f @ weights)
+        growth = float(f * tilted @ weights) * std / square if square > 0 else 1.0
     squares[0] = slope_squares[0] = 0.0
-    mean = float(np.sum(f * weights))
-    return Expectations(mean, square, own, first_slopes, along, squares, slope_squares, growth)
+    return Expectations(float(f @ weights), square, own, first_slopes, along, squares, slope_squares, growth)
+
+
+@lru_cache(maxsize=16)
+def _rule(cuts: tuple[float, ...]) -> tuple[Array, Array, Array]:
+    """Nodes and weights of the Gaussian integral, and `_hermite` at these nodes, with panels that end at some cuts."""
+    edges = distinct(np.append(_PANELS, cuts))
+    z, weights = (part.ravel() for part in panel_nodes(edges[:-1], edges[1:], _NODES))
+    return z, weights * normal_density(z), _hermite(z)
 
 
 def _hermite(z: Array) -> Array:
@@ -103,9 +109,12 @@ def _hermite(z: Array) -> Array:
     return np.array(rows)
 
 
-def _powers(basis: Array, values: Array, weights: Array) -> Array:
-    own = (basis @ (values * weights)) ** 2
-    return np.append(own, max(float(np.sum(values * values * weights) - own.sum()), 0.0))
+def _powers(basis: Array, functions: Array, weights: Array) -> Array:
+    """The squared coefficients of functions, and the rest of their mean squares, `(functions, orders + 1)`."""
+    weighted = functions * weights
+    own = (weighted @ basis.T) ** 2
+    rest = np.vecdot(functions, weighted) - own.sum(1)
+    return np.column_stack([own, np.maximum(rest, 0.0)])
 
 
 def dual(powers: Array, correlation: Array) -> Array:

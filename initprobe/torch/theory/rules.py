@@ -7,19 +7,38 @@ from collections.abc import Mapping
 from initprobe.torch.theory import (
     arrange,
     attention,
+    bags,
     concatenation,
     contractions,
     gates,
     joins,
+    mapped,
+    maxima,
     norms,
     pointwise,
     pooling,
+    recurrences,
     weights,
 )
 from initprobe.torch.theory.moments import NoRule
 from initprobe.torch.theory.rule import Rule
 
-_FAMILIES = (pointwise, weights, arrange, joins, concatenation, norms, pooling, attention, gates, contractions)
+_FAMILIES = (
+    pointwise,
+    weights,
+    arrange,
+    joins,
+    mapped,
+    maxima,
+    concatenation,
+    norms,
+    pooling,
+    attention,
+    bags,
+    gates,
+    contractions,
+    recurrences,
+)
 RULES: Mapping[str, Rule] = {name: rule for family in _FAMILIES for rule in family.RULES for name in rule.names}
 
 

@@ -12,9 +12,13 @@ import numpy as np
 import torch
 
 from initprobe.arrays import Array
+from initprobe.torch import module_kinds
 from initprobe.torch.call_kinds import Call
+from initprobe.torch.layer_facts import GATES
+from initprobe.torch.theory.place_facts import WITH_PLACES, bag_facts, place_facts
 
-WITH_FACTS = frozenset(("embedding", "softmax", "scaled_dot_product_attention"))
+_OTHERS = frozenset(("embedding", "embedding_bag", "softmax", "scaled_dot_product_attention"))
+WITH_FACTS = _OTHERS | module_kinds.RECURRENCES | WITH_PLACES
 _MASKED = -1e4  # logits up to this are masked
 
 
@@ -25,8 +29,16 @@ def tensor_facts(call: Call) -> Mapping[str, Array]:
         call: the call.
 
     Returns:
-        By name: `equal`, the share of equal tokens of an embedding; `open`, the entries that attention sees.
+        By name: `equal`, the share of equal tokens of an embedding; `open`, the entries that attention sees. `gates`:
+        mean and variance of each gate's part of each parameter of a recurrence, `(parameters, gates, 2)`. Of places,
+        see `place_facts`.
     """
+    if call.name in module_kinds.RECURRENCES:
+        return {"gates": _gates(call)}
+    if call.name == "embedding_bag":
+        return bag_facts(call)
+    if call.name in WITH_PLACES:
+        return place_facts(call)
     if call.name == "embedding" and call.args:
         return {"equal": _equal(call.args[0].detach().cpu().numpy())}
     if call.name == "softmax" and call.tensors[0].ndim > 1:
@@ -35,6 +47,18 @@ def tensor_facts(call: Call) -> Mapping[str, Array]:
         mask = call.kwargs.get("attn_mask", call.args[3] if len(call.args) > 3 else None)
         return {} if mask is None else {"open": _open(mask.detach())}
     return {}
+
+
+def _gates(call: Call) -> Array:
+    """Mean and variance of each gate's part of each parameter of a recurrence; NaN where there is no such part."""
+    count = len(GATES.get(call.name.removesuffix("_cell"), ("",)))
+    held = call.args[2:] if call.name.endswith("_cell") else call.args[3 if len(call.args) > 9 else 2]
+    made = np.full((len(held), count, 2), np.nan)
+    for place, tensor in enumerate(held):
+        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and len(tensor) % count == 0:
+            parts = tensor.detach().double().reshape(count, -1)
+            made[place] = torch.stack([parts.mean(1), parts.var(1, correction=0)], 1).cpu().numpy()
+    return made
 
 
 def _open(logits: Any) -> Array:

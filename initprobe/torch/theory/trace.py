@@ -43,6 +43,7 @@ class Constant:
         pairs: its moments, where entries at different places may be alike, as of positions.
         track: statistics of a weight that were measured for its layer; they stand for `mean` and `square`.
         as_moments: what rules made of these numbers, for independent entries.
+        as_weights: the same of the weights of a product.
     """
 
     shape: tuple[int, ...]
@@ -52,6 +53,7 @@ class Constant:
     pairs: Moments | None = None
     track: Track | None = None
     as_moments: Moments | None = field(default=None, init=False)
+    as_weights: Any = field(default=None, init=False)
 
     @property
     def moments(self) -> tuple[float, float]:
@@ -79,6 +81,7 @@ class Node:
         activation: our record of an activation function, if there is one.
         given: moments that were taken from the tensor itself, for an input of the model.
         facts: further arrays by name, such as the entries that attention sees.
+        output: which output of the call it is, from 0.
         kept_sources: `sources`, once they were looked for.
     """
 
@@ -92,6 +95,7 @@ class Node:
     activation: Activation | None = None
     given: Moments | None = None
     facts: Mapping[str, Array] = field(default_factory=lambda: _NO_FACTS)
+    output: int = 0
     kept_sources: list[Node] | None = field(default=None, init=False)
 
     def argument(self, name: str, place: int, default: Any = None) -> Any:
@@ -152,12 +156,12 @@ class Trace:
             return
         node = self._new("input", tensor)
         node.track = value.track
-        if is_measured(tensor):
+        if is_measured(tensor) and tensor.layout is torch.strided:
             whole = tensor.detach()
             node.given = measured_moments(array_of(whole[:_MOST_SAMPLES] if whole.ndim > 1 else whole))
         value.node = node
 
-    def add(self, call: Call, kind: str, made: Any, value: Value) -> None:
+    def add(self, call: Call, kind: str, made: Any, value: Value, output: int = 0) -> None:
         """Note a tensor that a call made.
 
         Args:
@@ -165,6 +169,7 @@ class Trace:
             kind: name of its rule.
             made: the tensor.
             value: what was measured of it.
+            output: which output of the call it is, from 0.
         """
         signal = value.signal
         if not self._open or signal is None:
@@ -175,13 +180,15 @@ class Trace:
         kwargs = _NO_FACTS
         if call.kwargs:
             kwargs = dict(zip(call.kwargs, self._arguments(call.kwargs.values(), call), strict=True))
+        if call.name == "linear":
+            _take_pairs(args[:1], call, False)  # of a signal that does not depend on the input, such as latent queries
         if kind in _WITH_PAIRS:
             _take_pairs(args, call, call.name in ("mul", "multiply"))
         activation = signal.steps[-1].activation if kind == "activation" and signal.steps else None
         facts = tensor_facts(call) if call.name in WITH_FACTS else _NO_FACTS
         shape = tuple(made.shape)
         shape = self._shapes.setdefault(shape, shape)
-        node = Node(len(self.nodes), call.name, args, kwargs, shape, value.track, kind, activation, None, facts)
+        node = Node(len(self.nodes), call.name, args, kwargs, shape, value.track, kind, activation, None, facts, output)
         self.nodes.append(node)
         value.node = node
 

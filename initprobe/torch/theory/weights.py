@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from initprobe.arrays import Array
+from initprobe.torch.theory.mapped import mixed, mixed_back
 from initprobe.torch.theory.moments import Moments, NoRule, gaussian_noise, lengthened, shares
 from initprobe.torch.theory.places import without_places
 from initprobe.torch.theory.regrouping import regrouped
@@ -33,10 +34,13 @@ def weights_of_product(held: Any) -> Weights:
     Args:
         held: a parameter.
     """
-    moments = constant(held)
-    variance = max(moments.square - moments.mean**2, 0.0)
-    is_clear = moments.mean**2 * held.entries > _CLEAR_MEAN**2 * variance
-    return Weights(variance, moments.mean) if is_clear else Weights(moments.square, 0.0)
+    if not isinstance(held, Constant) or held.as_weights is None:
+        moments = constant(held)
+        variance = max(moments.square - moments.mean**2, 0.0)
+        is_clear = moments.mean**2 * held.entries > _CLEAR_MEAN**2 * variance
+        held.as_weights = Weights(variance, moments.mean) if is_clear else Weights(moments.square, 0.0)
+    made: Weights = held.as_weights
+    return made
 
 
 def _summed(given: Moments, axis: int, fan: float, weights: Weights) -> tuple[Array, Array]:
@@ -97,14 +101,12 @@ def _parts(node: Node) -> tuple[Node, Any, Any, bool]:
         return node.argument("input", 0), node.argument("weight", 1), node.argument("bias", 2), True
     if node.name == "addmm":
         return node.args[1], node.args[2], node.args[0], False
-    if isinstance(node.args[0], Constant):
-        raise NoRule("a product with the weight on the left")
     return node.args[0], node.args[1], None, False
 
 
 def _linear(node: Node, of: Lookup) -> Moments:
     source, held, bias, _ = _parts(node)
-    given, weights = of(source), weights_of_product(held)
+    given, weights = of(source) if isinstance(source, Node) else constant(source), weights_of_product(held)
     before = given.before_merge
     if before is not None:
         shape = (*before.shape[:-1], node.shape[-1])
@@ -227,13 +229,34 @@ def swapped(moments: Moments) -> Moments:
 
 def _matmul(node: Node, of: Lookup) -> Moments:
     sources = node.sources
+    if "matrix" in node.facts:
+        return mixed(node, of)
+    if isinstance(node.args[0], Constant):
+        return swapped(_linear(_turned(node), lambda source: swapped(of(sources[0]))))
     if len(sources) == 2 and len(node.args) > 1 and min(len(source.shape) for source in sources) > 1:
         return multiplied(of(sources[0]), of(sources[1]), node.shape)
     return _linear(node, of)
 
 
+def _turned(node: Node) -> Node:
+    """A product with the weight on the left, as a linear layer on the transposed signal."""
+    source = replace(node.sources[0], shape=_transposed(node.sources[0].shape))
+    return replace(node, name="linear", args=(source, node.args[0]), shape=_transposed(node.shape))
+
+
+def _transposed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (*shape[:-2], shape[-1], shape[-2])
+
+
 def _matmul_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     sources = node.sources
+    if "matrix" in node.facts:
+        yield from mixed_back(node, of, gradient)
+        return
+    if isinstance(node.args[0], Constant):
+        for _, moved in _linear_back(_turned(node), of, swapped(gradient)):
+            yield sources[0], swapped(moved)
+        return
     if len(sources) != 2:
         yield from _linear_back(node, of, gradient)
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from initprobe.diagnosis.rule import RuleText
+from initprobe.torch.graph import Operation, Signal
 from initprobe.torch.structure import Layer
 from initprobe.torch.verdict.case import Case
 from initprobe.torch.verdict.model_rule import ModelRule
@@ -23,7 +24,8 @@ def _observe(case: Case) -> Iterator[Observation]:
     if unused and len(unused) == len(learning):
         yield _cut_off(case, unused, "the output of the model has no gradient, so nothing learns: dL/dW is absent")
     elif unused:
-        yield _unused(unused[0])
+        cut = [layer for layer in unused if _cut_after(layer.signal)]
+        yield _unused(cut[-1] if cut else unused[0])
     if cut_off:
         yield _cut_off(case, cut_off, "dL/dW is absent, though W asks for it")
     elif zero:
@@ -42,6 +44,18 @@ def _has_gradient(case: Case, layer: Layer) -> bool | None:
 
 
 def _unused(layer: Layer) -> Observation:
+    """A layer that the output does not depend on, or only by a function that has no gradient."""
+    cut = _cut_after(layer.signal)
+    if cut:
+        return Observation(
+            _NAME,
+            "warning",
+            layer.number,
+            f"{layer.label} reaches the output through {cut} only, which has no gradient, so it will not learn",
+            MEANING,
+            layer.label,
+            no_fix=f"put a function with a gradient in place of {cut}, such as softmax, or freeze the weight",
+        )
     return Observation(
         _NAME,
         "info",
@@ -52,9 +66,25 @@ def _unused(layer: Layer) -> Observation:
     )
 
 
+def _cut_after(signal: Signal) -> str:
+    """A function without gradient that took the signal, or one that is made of it; empty for none."""
+    waiting, visited = [signal], set[int]()
+    while waiting:
+        current = waiting.pop()
+        if current.cut:
+            return current.cut
+        visited.add(id(current))
+        made = [op.signal for op in current.consumers if op.signal is not None]
+        waiting += [each for each in made if id(each) not in visited]
+    return ""
+
+
 def _cut_off(case: Case, layers: Sequence[Layer], what: str) -> Observation:
     """The last of the layers: on the way back it is the first."""
     others = f", as in {len(layers) - 1} more of {len(case.layers)} layers" if len(layers) > 1 else ""
+    constant = _constant_norm(case)
+    if constant is not None:
+        others += f"; {constant.name} gives the same for every input, as a norm over one entry does"
     return Observation(
         _NAME,
         "error",
@@ -64,6 +94,15 @@ def _cut_off(case: Case, layers: Sequence[Layer], what: str) -> Observation:
         layers[-1].label,
         no_fix="the cause is in the model's code, in the loss or in the input",
     )
+
+
+def _constant_norm(case: Case) -> Operation | None:
+    """A norm whose output has no variance though its input has one."""
+    return next((op for op in case.operations if op.kind == "norm" and _is_constant(op)), None)
+
+
+def _is_constant(norm: Operation) -> bool:
+    return bool(norm.output and norm.given and norm.output.variance == 0 < norm.given.variance)
 
 
 RULES = (

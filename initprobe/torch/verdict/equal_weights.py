@@ -25,6 +25,24 @@ def _equal_units(case: Case) -> Iterator[Observation]:
 
 
 def _each_layer_of_equal_units(case: Case) -> Iterator[Observation]:
+    equal = list(_layers_of_equal_units(case))
+    every = [layer for layer, _, _ in equal]  # where one is left, the finding stays
+    for layer, units, distinct in equal:
+        weight = layer.op.weight
+        constant = f"every weight is {short(weight.mean)}, so " if weight and weight.variance == 0 else ""
+        yield Observation(
+            "symmetric",
+            "error" if distinct == 1 else "warning",
+            layer.number,
+            f"{constant}{units} units are {'one' if distinct == 1 else distinct}",
+            MEANING,
+            layer.label,
+            fix_lines.for_layers(case, every),
+        )
+
+
+def _layers_of_equal_units(case: Case) -> Iterator[tuple[Layer, int, int]]:
+    """Each layer of which half the units or more equal others: the layer, its units, and how many differ."""
     import torch
 
     for layer in case.layers:
@@ -32,19 +50,8 @@ def _each_layer_of_equal_units(case: Case) -> Iterator[Observation]:
         if keys is None or case.is_explained(layer):
             continue
         distinct = len(torch.unique(keys))
-        if distinct * 2 > len(keys):
-            continue
-        weight = layer.op.weight
-        constant = f"every weight is {short(weight.mean)}, so " if weight and weight.variance == 0 else ""
-        yield Observation(
-            "symmetric",
-            "error" if distinct == 1 else "warning",
-            layer.number,
-            f"{constant}{len(keys)} units are {'one' if distinct == 1 else distinct}",
-            MEANING,
-            layer.label,
-            fix_lines.for_layers(case, [layer]),
-        )
+        if distinct * 2 <= len(keys):
+            yield layer, len(keys), distinct
 
 
 def _unit_keys(case: Case, layer: Layer) -> Any:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from initprobe.diagnosis.rule import RuleText
+from initprobe.formatting import short
+from initprobe.torch.graph import Operation
 from initprobe.torch.structure import Layer
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import Case
@@ -62,6 +64,18 @@ def _is_any(case: Case, tracks: Sequence[Track | None], statuses: Sequence[str])
 
 def _out_of_range(case: Case, rule: str, number: int, way: str) -> Observation:
     layer = case.layers[number - 1]
+    maker = _undefined(case) if rule == "overflow" and way == "forward" else None
+    if maker is not None and maker.given is not None:
+        low, high = short(maker.given.sketch.low), short(maker.given.sketch.high)
+        return Observation(
+            rule,
+            "error",
+            number,
+            f"{maker.name} gives NaN, of entries from {low} to {high}; what is computed from it is void",
+            f"{maker.name} has no value there",
+            layer.label,
+            no_fix=f"keep {maker.name} in the model's code away from such entries",
+        )
     return Observation(
         rule,
         "error",
@@ -71,6 +85,20 @@ def _out_of_range(case: Case, rule: str, number: int, way: str) -> Observation:
         layer.label,
         (Fix(TO_BFLOAT16),) if case.dtype == "float16" else fix_lines.for_layers(case, [layer]),
     )
+
+
+def _undefined(case: Case) -> Operation | None:
+    """The function that makes the first NaN of finite numbers, if no entry has left the range before."""
+    for op in case.operations:
+        lost = next((track for track in (op.given, op.output) if track is not None and track.sketch.nonfinite), None)
+        if lost is None:
+            continue
+        if lost.sketch.infinite:
+            return None
+        made = [op] if lost is op.output else [step for signal in op.inputs for step in signal.steps]
+        functions = [each for each in made if each.kind == "activation" and each.given is not None]
+        return next((each for each in reversed(functions) if each.given and not each.given.sketch.nonfinite), None)
+    return None
 
 
 RULES = (

@@ -1,4 +1,4 @@
-"""The cross-entropy at the start: two softmaxes, or logits that are confident before anything is learned."""
+"""The cross-entropy at the start: two softmaxes or sigmoids, or logits that are confident before they learn."""
 
 from __future__ import annotations
 
@@ -16,13 +16,21 @@ from initprobe.torch.verdict.observations import Fix, Observation
 
 DOUBLE, START = "double-softmax", "starting-loss"
 _SOFTMAX_MODULES = ("Softmax", "Softmax2d", "Softmin")
+_SIGMOID_MODULES = ("Sigmoid", "ReLU", "Softplus")
+_BINARY = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
 _LARGEST_STD = 0.02  # of a head that is drawn again: what GPT-2 takes for its embedding and head
 
 
 def _observe(case: Case) -> Iterator[Observation]:
     """The first loss that something is wrong with."""
     for op in case.operations:
-        if op.kind != "loss" or op.name not in ("cross_entropy", "nll_loss"):
+        if op.kind != "loss":
+            continue
+        squashed = _squashed(op)
+        if squashed is not None:
+            yield _below_by_activation(case, op, squashed)
+            return
+        if op.name not in ("cross_entropy", "nll_loss"):
             continue
         softmax = _softmax_before(op.inputs[0]) if op.inputs else None
         if op.name == "cross_entropy" and softmax is not None:
@@ -55,6 +63,43 @@ def _double(case: Case, loss: Operation, softmax: Operation) -> Observation:
         (Fix(line),) if line else (),
         "" if line else "leave the softmax out of the model's code, or take nll_loss of log_softmax",
     )
+
+
+def _squashed(loss: Operation) -> Operation | None:
+    """The activation without negative values whose output a binary loss takes for logits; None where there is none.
+
+    A sigmoid of them is at least 1/2, so a sample of class 0 costs at least ln 2.
+    """
+    if loss.name not in _BINARY or not loss.inputs:
+        return None
+    acts = [step for step in loss.inputs[0].steps if step.kind == "activation" and step.activation is not None]
+    last = next((act for act in acts if act.output is not None and act.output is loss.given), None)
+    if loss.name == "binary_cross_entropy":  # which takes probabilities
+        is_sigmoid = last is not None and last.name == "sigmoid"
+        last = next((act for act in acts if is_sigmoid and last and act.output is last.given), None)
+    is_positive = last is not None and last.activation is not None and last.activation.bounds[0] >= 0
+    return last if is_positive else None
+
+
+def _below_by_activation(case: Case, loss: Operation, act: Operation) -> Observation:
+    name = module_of(act)
+    is_module = type(case.modules.get(name)).__name__ in _SIGMOID_MODULES
+    line = f"{path(name)} = nn.Identity()" if is_module and name else ""
+    return Observation(
+        DOUBLE,
+        "warning",
+        len(case.layers),
+        f"{act.name} before {_sigmoid_words(loss)}: a sample of class 0 cannot fall below ln 2 = 0.693",
+        f"probabilities of class 1 are at least 1/2, because {act.name} gives no negative logits",
+        name or None,
+        (Fix(line),) if line else (),
+        "" if line else f"leave {act.name} out of the model's code",
+    )
+
+
+def _sigmoid_words(loss: Operation) -> str:
+    is_own = loss.name == "binary_cross_entropy_with_logits"
+    return f"{loss.name}, which applies sigmoid itself" if is_own else f"the sigmoid that {loss.name} is given"
 
 
 def _floor(classes: float) -> float:
@@ -102,9 +147,9 @@ RULES = (
         texts=(
             RuleText(
                 name=DOUBLE,
-                meaning="cross_entropy applies softmax itself; given probabilities it cannot fall near 0",
-                measurement="what a loss is given comes from a softmax",
-                remedy="logits for cross_entropy, without a softmax",
+                meaning="cross_entropy applies softmax or sigmoid itself; given probabilities it cannot fall near 0",
+                measurement="what a loss takes for logits comes from a softmax, a sigmoid or a ReLU",
+                remedy="logits for cross_entropy, without a softmax or sigmoid",
                 reference="PyTorch documentation, CrossEntropyLoss",
             ),
             RuleText(

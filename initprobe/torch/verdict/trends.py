@@ -67,7 +67,14 @@ def _trends(case: Case) -> Iterator[Observation]:
         same = [(other, change) for other, change in pairs if other.whole is way.whole]
         chain = {layer for other, _ in same for layer in other.layers}
         at_fault = {layer for other, change in same for layer in _at_fault(other, change)}
+        at_fault |= {layer for layer in chain if _is_void(layer)}
         yield _observation(case, way, trend, sorted(chain & at_fault, key=lambda layer: layer.number))
+
+
+def _is_void(layer: Layer) -> bool:
+    """Whether the signal or the gradient is lost here, so that it shows no rate."""
+    tracks = [track for track in (layer.h, layer.h.gradient) if track is not None]
+    return not all(track.square > 0 for track in tracks)
 
 
 def _ways(case: Case) -> Iterator[Way]:
@@ -234,6 +241,8 @@ def _redrawn(case: Case, layers: Sequence[Layer]) -> tuple[Fix, ...]:
 def _no_fix(layers: Sequence[Layer]) -> str:
     if any(layer.op.kind == "recurrence" for layer in layers):
         return "give the recurrences residual connections or norms: four in a row work, eight do not (arXiv:1609.08144)"
+    if any(op.kind == "softmax" for layer in layers for op in layer.signal.consumers):
+        return "put an activation in place of each softmax between layers: it divides the signal by the number of units"
     return "spectral norm undoes any scale of W" if any(map(is_spectral, layers)) else ""
 
 

@@ -59,10 +59,16 @@ def _zero_layer(case: Case, layer: Layer) -> Observation | None:
         f"every output of {layer.label or 'the model'} is exactly 0",
         cause,
         layer.label,
-        () if is_product else fix_lines.for_layers(case, [layer]),
+        () if is_product else fix_lines.for_layers(case, _zero_layers(case)),
         "the factor is in the model's code" if is_product else "",
         hides=_FOLLOWS,
     )
+
+
+def _zero_layers(case: Case) -> list[Layer]:
+    """Every layer whose weight is 0 though nothing sets it in motion: behind one of them the next shows."""
+    zero = (layer for layer in case.layers if layer.op.weight is not None and layer.op.weight.sketch.peak == 0)
+    return [layer for layer in zero if layer.op.leaf is not None and not case.is_explained(layer)]
 
 
 def _units_off(case: Case, layer: Layer) -> Observation | None:
@@ -161,6 +167,8 @@ def _is_outer(op: Operation) -> bool:
 
 def _bias_or_weight(case: Case, layer: Layer) -> tuple[str, tuple[Fix, ...]]:
     """What carries z so far: the weight of a norm, a bias, or W; with what may fix it."""
+    if layer.norm is not None and layer.z.variance == 0:
+        return f"{layer.norm.name} gives the same for every input, as a norm over one entry does", ()
     bias = case.bias_of(layer)
     chain = next((chain for chain in case.structure.chains if layer in chain), [layer])
     weight = fix_lines.for_layers(case, [layer]) if layer.norm is None else ()

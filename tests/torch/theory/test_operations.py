@@ -36,6 +36,17 @@ def pictures(operation):
     return model, torch.randn(8, 64, 8, 8)
 
 
+def places(count):
+    """The places to which rows are added."""
+    return (torch.arange(count) * 3 % 5)[None, :, None].expand(8, -1, WIDTH)
+
+
+def edges():
+    """A ring of 16, and further edges from its first places."""
+    index = torch.arange(16)
+    return torch.cat([index, (index + 1) % 16, index]), torch.cat([(index + 1) % 16, index, index % 3])
+
+
 CASES = {
     "ReLU6": lambda: rows(lambda x: F.relu6(8 * x)),
     "hard tanh with bounds": lambda: rows(lambda x: F.hardtanh(x, -0.5, 0.25)),
@@ -46,6 +57,25 @@ CASES = {
     "roll": lambda: rows(lambda x: x.roll(3, 1)),
     "repeat_interleave": lambda: rows(lambda x: x.repeat_interleave(2, 1)),
     "index_select": lambda: rows(lambda x: x.index_select(1, torch.tensor([1, 3, 8]))),
+    "index by a tensor": lambda: rows(lambda x: x[:, torch.tensor([3, 3, 5, 0])]),
+    "index by two tensors": lambda: rows(lambda x: x[torch.tensor([0, 1, 1, 5]), torch.tensor([2, 2, 7, 0])]),
+    "gather": lambda: rows(lambda x: x.gather(1, torch.tensor([1, 1, 4])[None, :, None].expand(8, -1, WIDTH))),
+    "index_add": lambda: rows(lambda x: torch.zeros(8, 4, WIDTH).index_add(1, torch.arange(16) % 4, x)),
+    "scatter_reduce": lambda: rows(
+        lambda x: torch.zeros(8, 5, WIDTH).scatter_reduce(1, places(16), x, "mean", include_self=False)
+    ),
+    "edges of a graph": lambda: rows(lambda x: torch.zeros_like(x).index_add(1, edges()[0], x[:, edges()[1]])),
+    "a matrix of a graph": lambda: rows(lambda x: torch.triu(torch.ones(16, 16)) / 4 @ x),
+    "division by degrees": lambda: rows(lambda x: x.cumsum(1) / torch.arange(1.0, 17)[:, None]),
+    "amax": lambda: rows(lambda x: x.amax(1)),
+    "min": lambda: rows(lambda x: x.min(1)[0] + 1),
+    "max of groups": lambda: rows(lambda x: x.unflatten(-1, (-1, 2)).max(-1).values, WIDTH // 2),
+    "max over a sequence": lambda: rows(lambda x: F.max_pool1d(x.transpose(1, 2).relu(), 16).squeeze(2)),
+    "max over 300 places": lambda: (
+        rows(lambda x: x.amax(1) - 1.6)[0],
+        torch.randn(8, 300, WIDTH),
+    ),
+    "adaptive max pool": lambda: pictures(lambda x: F.adaptive_max_pool2d(x.relu(), 4) - 0.6),
     "dropout of channels": lambda: pictures(lambda x: F.dropout2d(x, 0.25)),
     "roll of a picture": lambda: pictures(lambda x: x.roll((1, 2), (2, 3))),
 }

@@ -10,7 +10,8 @@ function preparePairs() {
     const pair = DATA.pairs[index], place = find("#pair");
     place.hidden = false;
     place.replaceChildren(make("h2", {}, pair.name));
-    if (pair.changes.length) place.append(make("ul", {}, ...pair.changes.map((change) => make("li", {}, change))));
+    // The table above has the changes of a single run.
+    if (pair.changes.length && DATA.pairs.length > 1) place.append(make("ul", {}, ...pair.changes.map((change) => make("li", {}, change))));
     const sides = make("div", { class: "sides" }, box("OLD", pair.old), box("NEW", pair.new));
     place.append(sides);
     for (const [key, title] of [["output", "Variance of the output h"], ["gradient", "Variance of the gradient dL/dh"]])

@@ -32,6 +32,7 @@ function fromLog(log) {
 }
 
 function prepareCopying(root = document) {
+  for (const words of findAll(".with-script", root)) words.hidden = false;
   for (const button of findAll("button.copy", root)) {
     button.hidden = false;
     button.onclick = async () => {

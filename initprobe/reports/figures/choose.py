@@ -1,0 +1,32 @@
+"""One of the figures that an object offers, as its caller wants it to look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from matplotlib.figure import Figure
+
+from initprobe.errors import UnknownNameError
+from initprobe.registry import suggestion
+from initprobe.reports.figures.look import Look, thinned
+
+Maker = Callable[[Look], Figure]
+
+
+def choose(makers: Mapping[str, Maker], kind: str | None, look: Look) -> Figure:
+    """Draw a figure.
+
+    Args:
+        makers: a function per kind of figure; the first is the usual one.
+        kind: its name; None for the usual one.
+        look: size, title, panels per row and style.
+
+    Raises:
+        UnknownNameError: there is no such kind; the message lists those there are.
+    """
+    name = next(iter(makers)) if kind is None else kind
+    if name not in makers:
+        kinds = ", ".join(makers)
+        raise UnknownNameError(f"unknown figure {kind!r}.{suggestion(str(kind), list(makers))} There are {kinds}.")
+    figure = makers[name](look)
+    return thinned(figure) if look.style == "paper" else figure

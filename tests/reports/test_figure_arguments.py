@@ -1,0 +1,110 @@
+"""Every object with figures has the same method `figure`, on a screen and in a column of a paper."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+import initprobe
+from initprobe.errors import ConfigError, UnknownNameError
+from initprobe.results.coordinate_check import CoordinateCheck
+from initprobe.results.display import HasFigures
+from initprobe.results.run import ProbeResult
+from initprobe.results.spectrum import Spectrum
+
+_FILE = """
+version: 1
+name: small
+defaults: {layers: 3, width: 10, batch: 20, draws: 1}
+grid: {sigma_w: [1.0, 2.0], sigma_b: [0.1, 0.5], act: [tanh, relu]}
+"""
+
+
+def _config(**changes):
+    return initprobe.ProbeConfig(**{"init": "he", "act": "relu", "layers": 3, "width": 12, "draws": 1} | changes)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    home = tmp_path_factory.mktemp("sweep")
+    (home / "small.yaml").write_text(_FILE)
+    return initprobe.sweep(home / "small.yaml", out=home / "out", jobs=1)
+
+
+@pytest.fixture(scope="module")
+def drawable(swept):
+    """An object of each kind."""
+    return {
+        "run": initprobe.run(_config()),
+        "compare": initprobe.compare([_config(), _config(layers=4)]),
+        "spectrum": initprobe.spectrum(_config()),
+        "phase": initprobe.phase("tanh", np.linspace(0.5, 3, 8), np.linspace(0, 1, 8)),
+        "width": initprobe.width(_config(), widths=[8, 16, 32], seeds=2, steps=1),
+        "sweep": swept,
+    }
+
+
+def test_every_figure_has_the_same_arguments(drawable):
+    assert {type(each).figure for each in drawable.values()} == {HasFigures.figure}
+    assert all(issubclass(kind, HasFigures) for kind in (ProbeResult, Spectrum, CoordinateCheck, initprobe.Comparison))
+    names = list(inspect.signature(HasFigures.figure).parameters)
+    assert names == ["self", "kind", "size", "title", "columns", "style"]
+
+
+@pytest.mark.parametrize("name", ["run", "compare", "spectrum", "phase", "width", "sweep"])
+def test_a_figure_takes_size_title_and_style(drawable, name):
+    figure = drawable[name].figure(size=(6, 5), title="my title")
+    assert tuple(figure.get_size_inches()) == (6, 5)
+    assert "my title" in [text.get_text() for text in figure.texts]
+    paper = drawable[name].figure(style="paper")
+    assert paper.get_figwidth() == pytest.approx(3.3)
+    assert 0.5 < paper.get_figheight() < 9
+    with pytest.raises(UnknownNameError, match="unknown figure 'sumary'"):
+        drawable[name].figure("sumary")
+    with pytest.raises(ConfigError, match="style"):
+        drawable[name].figure(style="poster")
+
+
+def _texts(figure):
+    return [text.get_text() for axes in figure.axes for text in (axes.xaxis.label, axes.yaxis.label)]
+
+
+def test_a_sweep_draws_its_figures_by_name_and_by_keys(swept):
+    assert "sigma_w" in _texts(swept.figure())
+    assert "small: verdict" in [text.get_text() for text in swept.figure("heatmap-3").texts]
+    figure = swept.figure({"kind": "heatmap", "x": "sigma_b", "y": "sigma_w", "layer": 2})
+    assert "sigma_b" in _texts(figure)
+    for kind in ("depth", "histograms", "layer_histograms"):
+        if kind == "layer_histograms":
+            with pytest.raises(ConfigError, match="at most 6 runs"):
+                swept.figure(kind)
+        else:
+            assert swept.figure(kind, style="paper").axes
+
+
+def test_wrong_keys_of_a_figure_are_named(swept):
+    with pytest.raises(ConfigError, match="kind: unknown axis 'gain'"):
+        swept.figure({"kind": "heatmap", "x": "gain", "y": "sigma_b"})
+    with pytest.raises(ConfigError, match="summary shows one run"):
+        swept.figure({"kind": "summary"})
+    with pytest.raises(ConfigError, match="kind: colour"):
+        swept.figure({"kind": "depth", "colour": "red"})
+
+
+def test_a_loaded_sweep_draws_what_needs_no_code(swept):
+    loaded = initprobe.load(swept.path)
+    lines = [len(axes.lines) for axes in loaded.figure("heatmap-1").axes]
+    assert lines == [len(axes.lines) for axes in swept.figure("heatmap-1").axes]  # the edge of chaos is drawn too
+    with pytest.raises(ConfigError, match=r"call initprobe.sweep\(FILE\)"):
+        loaded.figure("maps")
+
+
+def test_a_phase_diagram_of_one_row_has_no_figure():
+    with pytest.raises(ConfigError, match="at least two values of sigma_w"):
+        initprobe.phase("tanh", [1, 2], 0.1).figure()
+
+
+def test_a_comparison_names_what_differs(drawable):
+    labels = [text.get_text() for text in drawable["compare"].figure().legends[0].get_texts()]
+    assert labels == ["he + relu, layers=3", "he + relu, layers=4", "theory"]
+    assert "layers=4" in drawable["compare"].table()

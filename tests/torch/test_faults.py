@@ -1,0 +1,131 @@
+"""Faults that stand in a model's code, inputs of unusual layouts, and fixes that must reach every layer at fault."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import torch.nn.functional as F  # noqa: E402
+from torch import nn  # noqa: E402
+
+from initprobe.errors import InputError  # noqa: E402
+from initprobe.torch import probe  # noqa: E402
+
+
+class Between(nn.Module):
+    """Two layers with a function between them."""
+
+    def __init__(self, function, width=32):
+        super().__init__()
+        self.first, self.last = nn.Linear(16, width), nn.Linear(width, 4)
+        self.function = function
+
+    def forward(self, x):
+        return self.last(self.function(self.first(x)))
+
+
+def alarms(model, x, **options):
+    """The findings above info, by rule."""
+    result = probe(model, x, threads=1, **options)
+    return {finding.rule: finding for finding in result.diagnosis if finding.severity != "info"}, result
+
+
+def plain(depth, width=64, act=nn.Tanh):
+    torch.manual_seed(0)
+    return nn.Sequential(
+        *[part for _ in range(depth) for part in (nn.Linear(width, width), act())], nn.Linear(width, 4)
+    )
+
+
+def filled(model, fill):
+    for parameter in model.parameters():
+        fill(parameter) if parameter.ndim > 1 else nn.init.zeros_(parameter)
+    return model
+
+
+@pytest.mark.parametrize(
+    "fill, rule",
+    [
+        (nn.init.zeros_, "dead-layer"),
+        (nn.init.zeros_, "symmetric"),
+        (lambda p: nn.init.constant_(p, 0.05), "symmetric"),
+        (lambda p: nn.init.normal_(p, std=1e-4), "vanishing-output"),
+    ],
+)
+def test_a_fix_reaches_every_layer_at_fault(fill, rule):
+    """Also those behind the place where the signal is lost, which show no rate of their own."""
+    model = filled(plain(14, 32), fill)
+    found, _ = alarms(model, torch.randn(16, 32))
+    assert found[rule].fix
+    with torch.no_grad():
+        exec(found[rule].fix, {"model": model, "nn": nn, "torch": torch})
+    assert rule not in alarms(model, torch.randn(16, 32), try_fixes=False)[0]
+
+
+def test_a_softmax_between_layers_is_part_of_a_chain():
+    """The gradient falls by four decades per layer; such a net stays at chance at learning rates of .001 and .01."""
+    found, _ = alarms(plain(5, act=lambda: nn.Softmax(-1)), torch.randn(32, 64))
+    assert "in place of each softmax" in found["vanishing-gradient"].no_fix
+
+
+def test_a_function_without_gradient_is_named():
+    table = torch.randn(32, 32)
+    found, _ = alarms(Between(lambda z: table[z.argmax(-1)]), torch.randn(16, 16))
+    assert "through argmax only" in found["no-gradient"].evidence
+    found, _ = alarms(Between(lambda z: z * (z > 0)), torch.randn(16, 16))  # which takes z otherwise too
+    assert not found
+
+
+def test_a_function_that_makes_nan_is_named():
+    found, _ = alarms(Between(torch.log), torch.randn(16, 16))
+    assert found["overflow"].evidence.startswith("log gives NaN, of entries from -")
+
+
+def test_a_norm_over_one_entry_is_named():
+    found, _ = alarms(Between(lambda z: F.layer_norm(z.unsqueeze(-1), (1,)).squeeze(-1)), torch.randn(16, 16))
+    assert "layer_norm gives the same for every input" in found["no-gradient"].evidence
+
+
+@pytest.mark.parametrize(
+    "head, loss, is_faulty",
+    [
+        ([nn.Sigmoid()], F.binary_cross_entropy_with_logits, True),
+        ([nn.ReLU()], F.binary_cross_entropy_with_logits, True),
+        ([nn.Sigmoid(), nn.Sigmoid()], F.binary_cross_entropy, True),
+        ([nn.Sigmoid()], F.binary_cross_entropy, False),
+        ([nn.Tanh()], F.binary_cross_entropy_with_logits, False),
+        ([], F.binary_cross_entropy_with_logits, False),
+    ],
+)
+def test_logits_that_cannot_be_negative(head, loss, is_faulty):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 1), *head)
+    labels = (torch.arange(32) % 2).float()
+    found, _ = alarms(model, torch.randn(32, 16), loss=lambda y: loss(y.squeeze(-1), labels))
+    assert ("double-softmax" in found) == is_faulty
+
+
+def test_frozen_weights_are_noted():
+    model = plain(2)
+    model[0].weight.requires_grad = False
+    assert any("requires_grad=False): 0.weight" in note for note in alarms(model, torch.randn(8, 64))[1].notes)
+
+
+def test_sparse_and_nested_inputs():
+    adjacency = (torch.rand(20, 20) < 0.2).float().to_sparse()
+    model = Between(lambda z: F.relu(torch.sparse.mm(adjacency, z)))
+    assert not alarms(model, torch.randn(20, 16))[0]
+
+    class Graph(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(16, 4)
+
+        def forward(self, x, edges):
+            return torch.sparse.mm(edges, self.inner(x))
+
+    assert not alarms(Graph(), (torch.randn(20, 16), adjacency))[0]
+    with pytest.raises(InputError, match="a stored entry of a sparse tensor is nan"):
+        probe(Graph(), (torch.randn(20, 16), adjacency * float("nan")))
+    nested = torch.nested.nested_tensor([torch.randn(2, 16), torch.randn(3, 16)], layout=torch.jagged)
+    with pytest.raises(InputError, match="is a nested tensor"):
+        probe(nn.Linear(16, 4), nested)
