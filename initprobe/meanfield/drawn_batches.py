@@ -207,11 +207,11 @@ def fault_of(layers: Sequence[Layer], wirings: Sequence[Wiring], inputs: InputMo
     """
     if inputs.gram is not None and wirings[0].by_batch and (count := _directions(inputs.gram, batch)) <= _TOO_FEW:
         return (
-            f"batch norm of inputs that differ in {count} directions; gradients are divided by the variance of a unit, "
-            "and one over it then has no variance"
+            f"batch norm of inputs that differ in {count} directions, where one over the variance of a unit has no "
+            "variance"
         )
     if plan_of(layers, wirings, inputs, batch) is None:
-        return "a series in 1/width and 1/batch does not hold, and drawing networks of this size would take too long"
+        return "no series in 1/width and 1/batch holds, and drawing networks of this size takes too long"
     return None
 
 

@@ -250,11 +250,13 @@ def _uncertain_words(result: ProbeResult) -> list[str]:
 
 
 def _underived_words(result: ProbeResult) -> str | None:
-    """What theory of norms and skips leaves open beside chance, which the SDs above contain."""
+    """The error of theory of norms and skips beside chance, which the SDs above contain."""
     theories = [layer.theory for layer in result.layers if layer.theory is not None]
     factors = [theory.gradient_uncertainty or 1.0 for theory in theories if theory.gradient_z is not None]
     largest = max(factors, default=1.0)
-    return f"the SDs contain {factor(largest)} for what theory leaves out of dL/dh" if largest > _WORTH_SAYING else None
+    return (
+        f"the SDs contain {factor(largest)} for the error of the predicted dL/dh" if largest > _WORTH_SAYING else None
+    )
 
 
 def _furthest(result: ProbeResult, tensor: str, distance: str, symbol: str) -> str | None:

@@ -93,9 +93,10 @@ class LayerTheory(Record):
         gradient_z: the same for the variance of dL/dh.
         gradient_uncertainty: factor by which the predicted variance of dL/dh may be off, beside chance. It is above 1
             where the length map is unstable. It is also above 1 under norms and skips, where a part of order
-            depth/width is not derived. The SD of z contains its log. Null where there is none.
-        weight_gradient_uncertainty: the same for the variance of dL/dW. Where it exceeds 1,000, or 1.15 under
-            batch norm, gradients have no prediction.
+            depth/width is not derived. Networks that are drawn give a mean with an error. The SD of z contains its log.
+            Null where there is none.
+        weight_gradient_uncertainty: the same for the variance of dL/dW. Gradients have no prediction where it exceeds
+            1,000, or 1.15 under a batch norm that is too large to be drawn.
         output_uncertainty: the same for the variance of h, where lengths or means of h are unstable, and under batch
             norm. Beyond a factor of 1,000 the predictions of a layer are null.
         output_shares: predicted share of the outputs in each bin of the output histogram; null after a skip.
