@@ -66,8 +66,8 @@ def _series_fault(
     """Why a series in 1/width and 1/batch does not hold, where networks can be drawn in its place."""
     if not (config.is_plain or removes_means(config)) and any(layer.weight_mean for layer in rules_of(config, sizes)):
         return (
-            f"no mean-field prediction: {config.initializer.name} weights have a mean, which theory of residual networks "
-            "and batch norm does not cover"
+            f"no mean-field prediction: {config.initializer.name} weights have a mean, which theory of residual "
+            "networks and batch norm does not cover"
         )
     if config.norm == "batch" and inputs is not None and batch is not None and (fault := _batch_fault(inputs, batch)):
         return f"no mean-field prediction: {fault}"
