@@ -53,6 +53,8 @@ def import_name(name: str, wanted: str = "a function or a record", form: str = "
     module, _, path = name.partition(":")
     if not (module and path):
         raise ConfigError(f"{name!r} is not {form}")
+    if module.endswith(".py"):
+        raise _absent(name, module)
     importlib.invalidate_caches()  # a file may have been written a moment ago
     with user_code(f"{name}: {module} cannot be imported"):
         target = _imported(name, module)
@@ -114,6 +116,10 @@ def _first_spec(module: str, places: Any) -> ModuleSpec | None:
 
 
 def _absent(name: str, missing: str) -> ConfigError:
+    module, _, path = name.partition(":")
+    if module.endswith(".py"):
+        dotted = module.removesuffix(".py").strip("./").replace("/", ".")
+        return ConfigError(f"{name}: a module is named without .py and with dots; write {dotted}:{path}")
     return ConfigError(f"{name}: there is no module {missing}; write package.module:name, importable from here")
 
 

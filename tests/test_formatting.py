@@ -70,7 +70,7 @@ def test_carries_by_hand(value, text):
 
 
 @pytest.mark.parametrize(("value", "text"), [(math.inf, "inf"), (-math.inf, "-inf"), (math.nan, "nan")])
-def test_what_is_no_number(value, text):
+def test_numbers_that_are_not_finite_are_written_as_words(value, text):
     assert short(value) == text
 
 
@@ -143,11 +143,11 @@ def test_no_number_is_long(value, decimals):
     [(0.4, "0 s"), (61, "61 s"), (119, "119 s"), (120, "2 min"), (2400, "40 min"), (7200, "2 h"), (86_400, "24 h"),
      (172_800, "2 days"), (1e9, "11,574 days"), (1e300, "1.2e295 days")],
 )  # fmt: skip
-def test_durations(seconds, text):
+def test_durations_are_written_with_their_unit(seconds, text):
     assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(("count", "words"), [(0, "0 runs"), (1, "1 run"), (2, "2 runs"), (1000, "1,000 runs")])
-def test_one_is_not_many(count, words):
+def test_one_is_singular(count, words):
     assert counted(count, "run") == words
     assert counted(count, "change is", "changes are").endswith("change is" if count == 1 else "changes are")

@@ -33,7 +33,7 @@ def test_compare_measures_what_run_measures():
 
 
 @pytest.mark.parametrize("wrong", ["xavier", {"init": "he"}, None])
-def test_what_is_no_experiment_is_refused(wrong):
+def test_an_object_that_is_no_experiment_is_refused(wrong):
     for call in (initprobe.run, lambda config: initprobe.compare([config])):
         with pytest.raises(ConfigError, match="must be a ProbeConfig"):
             call(wrong)
@@ -52,7 +52,7 @@ def test_gain_and_phase_are_those_of_theory():
 
 
 @pytest.mark.parametrize("scale", [-1, math.nan, [[1, 2]]])
-def test_a_scale_that_is_none_is_refused(scale):
+def test_an_impossible_scale_is_refused(scale):
     with pytest.raises(ConfigError, match="sigma_w"):
         initprobe.phase("tanh", scale)
 

@@ -86,7 +86,7 @@ def test_a_slip_of_one_letter_is_understood(table: Registry[Any]) -> None:
         (INPUTS, "gausian", "gaussian"),
     ],
 )
-def test_did_you_mean(table: Registry[Any], typo: str, meant: str) -> None:
+def test_a_misspelt_name_gets_a_suggestion(table: Registry[Any], typo: str, meant: str) -> None:
     with pytest.raises(UnknownNameError) as caught:
         table[typo]
     assert str(caught.value) == f"unknown {table.kind} '{typo}'. Did you mean '{meant}'?"

@@ -47,7 +47,7 @@ def _refusal(text: str) -> str:
 @repeatable
 @given(specs)
 @example(Spec("he", {"mode": "fan_out", "gain": -0.0, "x": 5e-324, "y": True}))
-def test_what_is_written_is_read_back(spec: Spec) -> None:
+def test_a_written_specification_is_read_back(spec: Spec) -> None:
     again = parse_spec(str(spec))
     assert again == spec
     assert [repr(value) for value in again.params.values()] == [repr(value) for value in spec.params.values()]
@@ -118,7 +118,7 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize(("text", "value"), NUMBERS)
-def test_numbers(text: str, value: float) -> None:
+def test_numbers_are_read_with_arithmetic(text: str, value: float) -> None:
     assert parse_number(text) == value
     assert type(parse_number(text)) is float
     assert parse_value(text) == value
@@ -175,7 +175,7 @@ NOT_NUMBERS = [
 
 
 @pytest.mark.parametrize("text", NOT_NUMBERS, ids=[ascii(text)[:24] for text in NOT_NUMBERS])
-def test_what_is_not_a_plain_number_is_refused(text: str) -> None:
+def test_text_that_is_not_a_plain_number_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="is not a finite number") as caught:
         parse_number(text)
     assert len(str(caught.value).splitlines()) == 1
@@ -280,7 +280,7 @@ BUILD_ERRORS = [
 
 
 @pytest.mark.parametrize(("text", "message"), BUILD_ERRORS, ids=[text for text, _ in BUILD_ERRORS])
-def test_build_says_what_is_wrong(text: str, message: str) -> None:
+def test_build_names_the_fault(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         build(_maker, parse_spec(text))
     assert str(caught.value) == message

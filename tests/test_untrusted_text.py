@@ -120,7 +120,7 @@ def test_annotations_and_markdown_hold_one_value_each():
     ("args", "stream"),
     [("schema", ">&-"), ("--version", "2>&-"), ("schema", "<&- >&- 2>&-"), *((args, ">/dev/full") for args in FULL)],
 )
-def test_closed_and_full_streams_end_in_words(stream, args):
+def test_closed_and_full_streams_end_with_a_message(stream, args):
     command = f'"{sys.executable}" -m initprobe {args} {stream}'
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
     full = "full" in stream

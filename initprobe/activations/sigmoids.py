@@ -20,7 +20,8 @@ def logistic(z: Array) -> Array:
     return share
 
 
-def _erf(z: Array) -> Array:
+def error_function(z: Array) -> Array:
+    """`erf(z)`, the error function."""
     from scipy import special  # lazy: it costs more than the rest of a start-up
 
     return np.asarray(special.erf(z))
@@ -89,7 +90,7 @@ def erf() -> Activation:
     edge = math.erf(math.sqrt(-math.log(SATURATED_SLOPE)))
     return Activation(
         name="erf",
-        value=_erf,
+        value=error_function,
         slope=lambda z, h: peak * np.exp(-z * z),
         formula="erf(x)",
         reference="Williams 1996, Computing with infinite networks, NIPS 9",

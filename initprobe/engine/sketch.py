@@ -31,7 +31,8 @@ class Sketch:
     Attributes:
         dtype: float32 or float64.
         bits: bits of mantissa that values are counted by.
-        by_draw: moments of each draw, the current one last.
+        earlier: moments of each draw before the current one.
+        current: moments of the current draw; None before the first.
         centre: what is subtracted before values are counted; None before the first block.
         low: the smallest entry.
         high: the largest entry.
@@ -48,7 +49,8 @@ class Sketch:
 
     dtype: np.dtype[Any]
     bits: int = COARSE
-    by_draw: list[Moments] = field(default_factory=list)
+    earlier: tuple[Moments, ...] = ()
+    current: Moments | None = None
     centre: float | None = None
     low: float = math.inf
     high: float = -math.inf
@@ -67,7 +69,7 @@ class Sketch:
 
     def begin_draw(self) -> None:
         """Start the statistics of another network."""
-        self.by_draw.append(_NO_MOMENTS)
+        self.earlier, self.current = self.by_draw, _NO_MOMENTS
 
     def add(
         self,
@@ -90,7 +92,7 @@ class Sketch:
         if self.nonfinite:
             return
         total = moments or reduce(Moments.merged, (t.moments for t in tallies))
-        self.by_draw[-1] = self.by_draw[-1].merged(total.scaled(exponent))
+        self.current = (self.current or _NO_MOMENTS).merged(total.scaled(exponent))
         self._widen_range(min(t.low for t in tallies), max(t.high for t in tallies), exponent)
         self.zeros += sum(t.zeros for t in tallies)
         if self.magnitudes is not None:
@@ -114,8 +116,8 @@ class Sketch:
             zeros: number of entries that are exactly 0.
             centre: becomes the centre of a sketch that has none yet.
         """
-        draw = self.by_draw[-1]
-        self.by_draw[-1] = draw.merged(total) if draw.count else total
+        draw = self.current
+        self.current = draw.merged(total) if draw is not None and draw.count else total
         if low < self.low:
             self.low = low
         if high > self.high:
@@ -165,6 +167,11 @@ class Sketch:
         self.keys = np.concatenate((occupied[first:][::-1], occupied[:first])).astype(np.uint32)
         counts = np.concatenate((counts[first:][::-1], counts[:first]))
         self.counts = counts.astype(np.min_scalar_type(counts.max(initial=0)))
+
+    @property
+    def by_draw(self) -> tuple[Moments, ...]:
+        """Moments of each draw, the current one last."""
+        return self.earlier if self.current is None else (*self.earlier, self.current)
 
     @property
     def nonfinite(self) -> int:

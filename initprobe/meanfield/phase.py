@@ -299,7 +299,8 @@ def critical_line(activation: Activation, sigma_b: float) -> CriticalPoint | Non
         activation: with value and slope.
         sigma_b: standard deviation of the biases.
     """
-    if sigma_b == 0 and not np.any(activation.value(np.zeros(1))):
+    passes_near_zero = lookup(activation, _INFINITESIMAL).slope_square > 0  # not `hardshrink`, which is flat there
+    if sigma_b == 0 and passes_near_zero and not np.any(activation.value(np.zeros(1))):
         return _critical_at_zero(activation)
     q = np.exp(np.arange(math.log(_FLOOR), math.log(_CRITICAL_CEILING), math.log(_STEP)))
     gap = _gap(activation, q, sigma_b)
@@ -307,8 +308,7 @@ def critical_line(activation: Activation, sigma_b: float) -> CriticalPoint | Non
     if not len(crossings):
         return None
     low, high = q[crossings[0]], q[crossings[0] + 1]
-    # Imported here since it takes 0.3 s, and most calls return above.
-    from scipy import optimize
+    from scipy import optimize  # which takes 0.3 s, and most calls return above
 
     tolerance = _FLOOR * _TOLERANCE
     root = optimize.brentq(lambda at: float(_gap(activation, np.array([at]), sigma_b)[0]), low, high, xtol=tolerance)

@@ -61,7 +61,7 @@ def print_result(result: ProbeResult, to: Console, verbose: bool = False, depth:
         depth: parts of a module's name that make a block, with a row per block. None for a row per layer, or for
             automatic blocks in a PyTorch model of more than a hundred layers.
     """
-    numbers = shown_layers(result, None if verbose else to.most_rows)
+    numbers = shown_layers(result, None if verbose else _most_rows(result, to))
     count = print_verdict(result, to) + say(_heading(result), to)
     to.print()
     by_block = _block_depth(result, verbose, depth)
@@ -82,6 +82,11 @@ def print_result(result: ProbeResult, to: Console, verbose: bool = False, depth:
     if to.file.isatty() and count > to.height:
         to.print()
         print_verdict(result, to)
+
+
+def _most_rows(result: ProbeResult, to: Console) -> int | None:
+    """Rows beyond which the middle is left out. A log gets no more of a PyTorch model than of its blocks."""
+    return _MOST_LAYERS if to.most_rows is None and result.is_of_model else to.most_rows
 
 
 def _print_tensors(result: ProbeResult, to: Console) -> None:

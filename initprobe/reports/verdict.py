@@ -43,12 +43,22 @@ def _verdict(result: ProbeResult) -> Text:
         name = finding.name.upper() if number == 0 and not result.healthy else finding.name
         heading = f"{finding.severity:<10}{name} from layer {finding.layer}{_module_words(finding)}: "
         lines.append(Text.assemble((visible(heading), style), visible(finding.evidence)))
-    fix = next((finding.fix for finding in counted(result) if finding.fix), None)
-    if fix:
-        lines += [Text.assemble((f"{'fix':<10}", "bold"), visible(line)) for line in fix.split("\n")]
+    fixed = next((finding for finding in counted(result) if finding.fix), None)
+    if fixed is not None and fixed.fix:
+        lines += _not_of_the_first(result, fixed)
+        lines += [Text.assemble((f"{'fix':<10}", "bold"), visible(line)) for line in fixed.fix.split("\n")]
     elif reason := why_no_fix(result):
         lines.append(Text.assemble((f"{'no fix':<10}", "bold"), visible(reason)))
     return Text("\n").join(lines)
+
+
+def _not_of_the_first(result: ProbeResult, fixed: Finding) -> list[Text]:
+    """A line where the fix that follows leaves the first finding of a PyTorch model as it is."""
+    first = next(iter(counted(result)))
+    if not result.is_of_model or fixed.rule == first.rule or not first.no_fix:
+        return []
+    words = f"for {first.name}: {first.no_fix}; the next lines are for {fixed.name}"
+    return [Text.assemble((f"{'no fix':<10}", "bold"), visible(words))]
 
 
 def why_no_fix(result: ProbeResult) -> str | None:

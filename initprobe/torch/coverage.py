@@ -13,7 +13,7 @@ _JUDGED = frozenset(
 )
 
 
-def coverage(parameters: Mapping[str, Any], roles: Mapping[str, set[str]]) -> Coverage:
+def coverage(parameters: Mapping[str, Any], roles: Mapping[str, frozenset[str]]) -> Coverage:
     """The share of the parameters that was judged.
 
     Args:
@@ -32,7 +32,7 @@ def coverage(parameters: Mapping[str, Any], roles: Mapping[str, set[str]]) -> Co
     )
 
 
-def _reasons(missing: Mapping[str, int], roles: Mapping[str, set[str]]) -> Iterator[str]:
+def _reasons(missing: Mapping[str, int], roles: Mapping[str, frozenset[str]]) -> Iterator[str]:
     """The reasons by module, as `rnn (never used)`."""
     grouped: dict[tuple[str, str], int] = {}
     for name, size in missing.items():

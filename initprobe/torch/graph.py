@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 _NO_FACTS: Mapping[str, float] = MappingProxyType({})  # shared: there are thousands of operations and few have any
 
-_CUT: list[Operation] = []  # shared, and never written to: each list is one more object that the search would visit
+# Shared, and never written to. The garbage collector visits each list of its own, and there are thousands.
+_NONE: list[Operation] = []
 
 OperationKind = Literal[
     "input", "layer", "recurrence", "norm", "attention", "product", "sum", "gate", "cat", "softmax", "part", "other",
@@ -47,10 +49,24 @@ class Signal:
 
     op: Operation
     inputs: list[Signal]
-    consumers: list[Operation] = field(default_factory=list)
-    steps: list[Operation] = field(default_factory=list)
+    consumers: list[Operation] = field(default_factory=lambda: _NONE)
+    steps: list[Operation] = field(default_factory=lambda: _NONE)
     parent: Signal | None = None
     cut: str = ""
+
+    def add_consumer(self, op: Operation) -> None:
+        """Note an operation that makes another signal of it."""
+        if self.consumers is _NONE:
+            self.consumers = [op]
+        else:
+            self.consumers.append(op)
+
+    def add_step(self, op: Operation) -> None:
+        """Note an operation on the signal itself."""
+        if self.steps is _NONE:
+            self.steps = [op]
+        else:
+            self.steps.append(op)
 
     @property
     def number(self) -> int:
@@ -128,7 +144,7 @@ class Operation:
     name: str
     kind: OperationKind
     module: str
-    inputs: list[Signal] = field(default_factory=list)
+    inputs: Sequence[Signal] = ()
     given: Track | None = None
     output: Track | None = None
     signal: Signal | None = None
@@ -173,8 +189,14 @@ def without_cycles(operations: Iterable[Operation]) -> None:
     """
     for op in operations:
         if op.signal is not None:
-            op.signal.consumers = op.signal.steps = _CUT
+            op.signal.consumers = op.signal.steps = _NONE
             op.signal = None
+
+
+@lru_cache
+def with_role(roles: frozenset[str] | None, role: str) -> frozenset[str]:
+    """The `roles` of a parameter and one more `role`. Thousands of parameters share a few sets."""
+    return (roles or frozenset()) | {role}
 
 
 def square_of(side: Side) -> float | None:

@@ -22,7 +22,6 @@ from initprobe.torch.init_settings import Setting, setting, whole_name
 from initprobe.torch.parametrized import takes_values
 from initprobe.torch.passes import recorded
 from initprobe.torch.paths import path
-from initprobe.torch.restore import uncollected
 from initprobe.torch.structure import Layer, Structure, structure_of
 
 _ZERO = "nn.init.zeros_({})"
@@ -45,7 +44,7 @@ class Observed:
 
     arguments: Arguments
     structure: Structure
-    used: Mapping[str, set[str]]
+    used: Mapping[str, frozenset[str]]
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -96,7 +95,7 @@ def observe(model: nn.Module, x: Any, loss: Loss | None = None, seed: int = 0) -
     """
     arguments = Arguments(parts_of(model), x, loss, 1, None, seed, limits_of(None, None))
     check(arguments)
-    with workers(checked_threads(None)) as pool, uncollected():
+    with workers(checked_threads(None)) as pool:
         again = Arguments(arguments.parts, copied(arguments.parts, x), loss, 1, None, seed, arguments.limits)
         recorder, _ = recorded(again, pool)
     structure = structure_of(recorder.operations)

@@ -38,6 +38,7 @@ class LayerRecords:
         self._facts = dict(layer_facts(structure))
         self._structure, self._trace = structure, recorder.trace
         self._draws, self._layers, self._calls = draws, layers, recorder.modules.calls
+        self._tracks = recorder.tracks
         self._parameters = recorder.parameters
         self._statuses = _statuses(recorder)
         self._places: dict[Track, int] = {}
@@ -100,7 +101,7 @@ class LayerRecords:
     def _pending(self) -> PendingStats:
         """The statistics of all tensors that records show; a table shows the histograms of a few."""
         tracks = [track for layer in self._layers for track in (layer.op.weight, layer.z, layer.h) if track is not None]
-        tracks += [track for call in self._calls for track in (*call.inputs, *call.outputs)]
+        tracks += [self._tracks[number] for call in self._calls for number in (*call.inputs, *call.outputs)]
         tracks += [track.gradient for track in tracks if track.gradient is not None]
         whole = self._whole(tracks)
         self._places = {track: place for place, track in enumerate(whole)}
@@ -183,7 +184,8 @@ class LayerRecords:
             **tensors,
         )
 
-    def _complete(self, tracks: Sequence[Track]) -> list[Track]:
+    def _complete(self, numbers: Sequence[int]) -> list[Track]:
+        tracks = [self._tracks[number] for number in numbers]
         return [track for track in tracks if track.draws == self._draws]
 
     def _each(self, tracks: Iterable[Track | None]) -> tuple[Any, ...]:

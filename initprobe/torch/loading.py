@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import nn
 
 from initprobe.contract.parameter import Parameter
 from initprobe.errors import ConfigError
+from initprobe.formatting import listed
 from initprobe.importing import import_name, user_code
 from initprobe.results.run import ProbeResult
 from initprobe.torch import descriptions, libraries
@@ -218,18 +220,57 @@ def _made(target: str, maker: Any) -> Any:
         return maker
     if not callable(maker):
         raise ConfigError(f"{target} is of type {type(maker).__name__}; name a function that makes a model, or a class")
-    with user_code(f"{target}() cannot make a model"):
+    if needed := _needed(maker, ()):
+        call = f"{target.rpartition(':')[2]}({', '.join(f'{name}=...' for name in needed)})"
+        raise ConfigError(f"{target} needs {listed(needed)}; name a function without arguments that returns {call}")
+    with _without_device(), user_code(f"{target}() cannot make a model"):
         model = maker()
     if not isinstance(model, nn.Module):
-        raise ConfigError(f"{target}() gives a {type(model).__name__}, not a torch.nn.Module")
+        raise ConfigError(f"{target}() gives an object of type {type(model).__name__}, not a torch.nn.Module")
     return model
+
+
+def _needed(function: Any, given: Any) -> list[str]:
+    """The arguments without a default that a function is not given; none where its signature is not known.
+
+    Args:
+        function: a function or a class.
+        given: a sequence of positional or a mapping of keyword arguments.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return []
+    bind = signature.bind_partial
+    try:
+        held = (bind(**given) if isinstance(given, Mapping) else bind(*given)).arguments
+    except TypeError:  # too many, or unknown names
+        return []
+    open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    every = [each for each in signature.parameters.values() if each.kind not in open_ended]
+    return [each.name for each in every if each.default is each.empty and each.name not in held]
+
+
+@contextmanager
+def _without_device() -> Iterator[None]:
+    """Say what to do where the code of a model asks for a CUDA device that is not there."""
+    try:
+        yield
+    except ConfigError as error:
+        if "CUDA" not in str(error) or torch.cuda.is_available():
+            raise
+        raise ConfigError(f"{error}; there is no CUDA device here, so leave the model on the CPU") from None
 
 
 def _try(target: str, model: Any, x: Any, loss: Any) -> None:
     """One pass forward and back. What fails in it is a fault of the model or of the input."""
     given = _words(list(input_tensors(x)))
+    arguments = x if isinstance(x, Mapping | tuple | list) else (x,)
+    if needed := _needed(model.forward, arguments):
+        options = " ".join(f"--input-shape {name}=..." for name in _all_inputs(model))
+        raise ConfigError(f"{target}: forward needs {listed(needed)} too; name every input: {options}")
     with left_as_found(inventory(model), parameters=False):
-        with user_code(f"{target}: fails on an {given}{_beyond_tables(model, x)}"):
+        with _without_device(), user_code(f"{target}: fails on an {given}{_beyond_tables(model, x)}"):
             output = called(model, mapped(lambda tensor: tensor.clone(), x))
         with user_code(f"{target}: --loss fails on its output"):
             ends = [end for end in tensors(output if loss is None else loss(output)) if end.requires_grad]
@@ -239,15 +280,22 @@ def _try(target: str, model: Any, x: Any, loss: Any) -> None:
                 torch.autograd.grad([end.sum() for end in ends], learning, allow_unused=True)
 
 
+def _all_inputs(model: Any) -> list[str]:
+    """The arguments of forward that have no default."""
+    return _needed(model.forward, ())
+
+
 def _words(given: list[Any]) -> str:
     dtypes = dict.fromkeys(descriptions.dtype_name(tensor.dtype) for tensor in given)
     return f"input of shape {descriptions.input_words(given)} and {', '.join(dtypes)}"
 
 
 def _beyond_tables(model: Any, x: Any) -> str:
-    """Words for ids that no embedding of the model holds. The message of torch has no number in it."""
+    """Words for ids that no embedding of the model holds, or for none. Torch's own message has no number in it."""
     whole = [int(ids.max()) for ids in input_tensors(x) if not ids.is_floating_point() and not ids.is_complex()]
     rows = [module.num_embeddings for module in model.modules() if isinstance(module, nn.Embedding)]
     if whole and rows and max(whole) >= max(rows):
         return f" with ids up to {max(whole)} for an embedding of {max(rows)} rows"
+    if rows and not whole:
+        return f" without ids, which an embedding needs, as in --input-shape 4,16:0..{max(rows) - 1}"
     return ""

@@ -214,7 +214,7 @@ class Track:
     @property
     def draws(self) -> int:
         """How many draws were measured."""
-        return len(self.sketch.by_draw)
+        return len(self.sketch.earlier) + (self.sketch.current is not None)
 
     @property
     def entries(self) -> int:

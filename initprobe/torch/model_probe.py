@@ -30,7 +30,6 @@ from initprobe.torch.operations import Recorder
 from initprobe.torch.parameters import small_peaks
 from initprobe.torch.passes import recorded
 from initprobe.torch.pending_result import pending_result
-from initprobe.torch.restore import uncollected
 from initprobe.torch.structure import Structure, structure_of
 from initprobe.torch.verdict.case import Case
 from initprobe.torch.verdict.judge import finding, judged
@@ -80,8 +79,7 @@ def probe(
     """
     limits = limits_of(thresholds, min_judged)
     arguments = check(Arguments(parts_of(model), x, loss, draws, reinit, seed, limits, format_names(formats)))
-    with uncollected():
-        return _probed(arguments, checked_threads(threads), try_fixes and reinit is None, checked(optimizer, lr, loss))
+    return _probed(arguments, checked_threads(threads), try_fixes and reinit is None, checked(optimizer, lr, loss))
 
 
 def _probed(arguments: Arguments, threads: int, try_fixes: bool, step: Optimizing | None) -> ProbeResult:

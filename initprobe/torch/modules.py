@@ -11,7 +11,7 @@ import torch
 from initprobe.results.base import ModuleKind
 from initprobe.torch import module_kinds
 from initprobe.torch.graph import Signal, Value
-from initprobe.torch.measure import Track, is_measured
+from initprobe.torch.measure import is_measured
 from initprobe.torch.nested import each_once, tensors_in_call
 from initprobe.torch.nested import tensors as measured_tensors
 
@@ -28,16 +28,16 @@ class ModuleCall:
         number: 1 for the first call of this module.
         kind: kind of the module.
         type: name of the module's class.
-        inputs: statistics of the tensors it was given.
-        outputs: statistics of the tensors it gave.
+        inputs: numbers of the tensors it was given, by which the recorder holds their statistics.
+        outputs: numbers of the tensors it gave.
     """
 
     name: str
     number: int
     kind: ModuleKind
     type: str
-    inputs: list[Track]
-    outputs: list[Track]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
 
     @property
     def label(self) -> str:
@@ -87,11 +87,12 @@ class Modules:
     def watch(self, named_modules: Mapping[str, Any]) -> None:
         """Hook every module, as `register_forward_hook` does, but without a handle for each of thousands."""
         leaf_names = set(leaves(named_modules))
+        before, after = self._before, self._after  # each mention makes an object that the garbage collector visits
         for name, module in named_modules.items():
             kind = module_kinds.kind_of(module) if name in leaf_names else None
             self._watched[id(module)] = _Watched(module, name, kind)
-            module._forward_pre_hooks[_KEY], module._forward_pre_hooks_with_kwargs[_KEY] = self._before, True
-            module._forward_hooks[_KEY], module._forward_hooks_always_called[_KEY] = self._after, True
+            module._forward_pre_hooks[_KEY], module._forward_pre_hooks_with_kwargs[_KEY] = before, True
+            module._forward_hooks[_KEY], module._forward_hooks_always_called[_KEY] = after, True
 
     def close(self) -> None:
         """Remove every hook, and the reference to the recorder."""
@@ -128,7 +129,7 @@ class Modules:
             call = self._open.pop().call
             if call is not None and output is not None:
                 with torch._C.DisableTorchFunction():
-                    call.outputs = [recorder.measured(tensor) for tensor in measured_tensors(output)]
+                    call.outputs = tuple(recorder.measured(tensor).number for tensor in measured_tensors(output))
             recorder.module = self._open[-1].label if self._open else ""
             recorder.listening = True
 
@@ -138,22 +139,22 @@ class Modules:
         label = _label(name, number)
         values = [recorder.value(tensor) for tensor in tensors]
         recorder.module = label
-        tracks = [] if watched.kind is None else self._tracks(watched.kind, tensors, values)
-        call = None if watched.kind is None else self._call(watched, watched.kind, number, tracks)
+        numbers = () if watched.kind is None else self._numbers(watched.kind, tensors, values)
+        call = None if watched.kind is None else self._call(watched, watched.kind, number, numbers)
         self._open.append(_OpenCall(label, [value.signal for value in values if value.signal is not None], call))
 
-    def _tracks(self, kind: ModuleKind, tensors: list[Any], values: list[Value]) -> list[Track]:
-        """The statistics of the tensors that a module is given."""
+    def _numbers(self, kind: ModuleKind, tensors: list[Any], values: list[Value]) -> tuple[int, ...]:
+        """The numbers of the tensors that a module is given."""
         if len(tensors) == 1 and values[0].track is not None:  # as nearly always
-            return [values[0].track]
+            return (values[0].track.number,)
         measured = [tensor for tensor in tensors if is_measured(tensor)]
         if kind == "attention":
             measured = measured[:_ATTENTION_INPUTS]
-        return list(map(self._recorder.measured, each_once(measured)))
+        return tuple(self._recorder.measured(tensor).number for tensor in each_once(measured))
 
-    def _call(self, watched: _Watched, kind: ModuleKind, number: int, tracks: list[Track]) -> ModuleCall:
+    def _call(self, watched: _Watched, kind: ModuleKind, number: int, numbers: tuple[int, ...]) -> ModuleCall:
         if self._place == len(self.calls):
-            self.calls.append(ModuleCall(watched.name, number, kind, type(watched.module).__name__, tracks, []))
+            self.calls.append(ModuleCall(watched.name, number, kind, type(watched.module).__name__, numbers, ()))
         self._place += 1
         return self.calls[self._place - 1]
 

@@ -23,7 +23,7 @@ from initprobe.torch import module_kinds
 from initprobe.torch.call_facts import facts_of
 from initprobe.torch.call_kinds import Call, kind_of_call, opened
 from initprobe.torch.fans import fans_of
-from initprobe.torch.graph import Operation, OperationKind, Signal, Value
+from initprobe.torch.graph import Operation, OperationKind, Signal, Value, with_role
 from initprobe.torch.measure import SmallTensors, Track, is_measured
 from initprobe.torch.modules import Modules
 from initprobe.torch.nested import tensors_in, tensors_in_call
@@ -66,14 +66,14 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
     def __init__(self, model: Any, workers: Workers, has_magnitudes: bool = False) -> None:
         super().__init__()
         self.operations: list[Operation] = []
-        self.roles: dict[str, set[str]] = {}
+        self.roles: dict[str, frozenset[str]] = {}
         self.parameters: dict[str, Track] = {}
         self.results: list[Signal] = []
         self.tracks: list[Track] = []
         self.trace = Trace()
         self.model, self._small, self._has_magnitudes = model, SmallTensors(workers), has_magnitudes
         self._names: dict[int, str] = {}
-        self._aliases: dict[str, list[str]] = {}
+        self._aliases: dict[str, tuple[str, ...]] = {}
         self._held: dict[str, Any] = {}
         self._handles: list[Any] = []
         self._draw, self.module, self.modules = 0, "", Modules(self)
@@ -101,8 +101,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         for name, parameter in named_parameters:
             first = self._names.setdefault(id(parameter), name)
             self._held.setdefault(first, parameter)
-            self._aliases.setdefault(first, []).append(name)
-        self._leaves = {key: Value(names=frozenset((name,)), leaf=name) for key, name in self._names.items()}
+            self._aliases[first] = (*self._aliases.get(first, ()), name)
         self.modules.begin()
         for tensor in given:
             signal = self._signal(self._operation("input", "input"), [])
@@ -201,7 +200,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
             return Value(signal, track=op.output, axis=op.axis)
         assert first.signal is not None
         if self._draw == 1:
-            first.signal.steps.append(op)
+            first.signal.add_step(op)
         op.signal = first.signal
         self._look(op, call, tensor)
         return Value(first.signal, track=op.output, axis=op.axis, reduced=call.is_reduced())
@@ -210,7 +209,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         """Note which parameters an operation uses, and as what."""
         role = call.role or op.kind
         for name in call.names:
-            self.roles.setdefault(name, set()).add(role)
+            self.roles[name] = with_role(self.roles.get(name), role)
         op.names = call.names
         weight = call.weight()
         if weight is not None:
@@ -271,9 +270,9 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
             if held is tensor:
                 is_unchanged = version == tensor._version
                 return value if is_unchanged else Value(value.signal, value.names, axis=value.axis)
-        leaf = self._leaves.get(id(tensor))
-        if leaf is not None:
-            return leaf
+        name = self._names.get(id(tensor))
+        if name is not None:
+            return Value(names=frozenset((name,)), leaf=name)
         if not tensor.requires_grad or tensor.is_leaf:
             return _CONSTANT
         return self._unseen(tensor)
@@ -335,7 +334,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
             op.inputs = inputs
             op.signal = Signal(op, inputs)
             for signal in inputs:
-                signal.consumers.append(op)
+                signal.add_consumer(op)
         return op.signal
 
     def _refuse(self) -> None:

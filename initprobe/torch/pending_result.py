@@ -8,7 +8,6 @@ from typing import Any
 from initprobe.results.pending import Pending, pending
 from initprobe.results.run import ProbeResult
 from initprobe.torch.layer_stats import LayerRecords
-from initprobe.torch.restore import uncollected
 
 
 class _PendingResult(Pending, ProbeResult):
@@ -42,14 +41,12 @@ class _Records:
     def __call__(self) -> Mapping[str, Any]:
         """Both."""
         layers = self.layers()
-        with uncollected():
-            return {"layers": layers, "modules": self._records.modules()}
+        return {"layers": layers, "modules": self._records.modules()}
 
     def layers(self) -> Any:
         """The layers."""
         if self._layers is None:
-            with uncollected():
-                self._layers = self._records.layers()
+            self._layers = self._records.layers()
         return self._layers
 
 

@@ -24,7 +24,7 @@ from initprobe.torch.descriptions import input_words, torch_version
 from initprobe.torch.inventory import inventory
 from initprobe.torch.losses import LabelLoss
 from initprobe.torch.parameters import check_tensors
-from initprobe.torch.restore import random_states_kept, seed_everything, uncollected
+from initprobe.torch.restore import random_states_kept, seed_everything
 from initprobe.torch.width_networks import Trained, Training, measured, rescaled, with_optimizer
 
 Make = Callable[[int], Any]
@@ -61,7 +61,7 @@ class WidthStudy:
     def measure(self, scaling: Scaling) -> list[list[NetworkSizes]]:
         """Make and measure every network, the smallest first, so that memory is known before the largest is made."""
         smallest = self._plan.widths[0]
-        with random_states_kept(), uncollected():
+        with random_states_kept():
             if not scaling:
                 self._check()
             return [

@@ -210,7 +210,7 @@ def test_dead_units_have_exactly_zero_value_and_slope(act: Activation, dtype: ty
 
 
 @every
-def test_period(act: Activation) -> None:
+def test_a_periodic_activation_repeats_after_its_period(act: Activation) -> None:
     z = _grid(8, 2.0**-6)
     if act.period is None:
         assert abs(_value(act, np.array([-7.0]))[0] - _value(act, np.array([8.0]))[0]) > 1e-3
@@ -249,7 +249,7 @@ def test_a_parameter_that_must_be_positive_is_refused(name: str, value: float) -
         record.make(value)
 
 
-def test_leaky_relu_slope() -> None:
+def test_the_slope_of_leaky_relu_is_its_parameter() -> None:
     make = ACTIVATIONS["leaky_relu"].make
     assert make is not None
     z = np.array([-2.0, 0.0, 3.0])

@@ -137,7 +137,7 @@ def test_a_loss_beyond_the_float_range_is_null_and_json_has_no_nan():
         ({"learning_rate": 0}, "learning_rate"),
     ],
 )
-def test_what_makes_no_sense_is_refused(fields, words):
+def test_impossible_settings_are_refused(fields, words):
     with pytest.raises(ConfigError, match=words):
         ProbeConfig(init="he", act="relu", **fields)
 

@@ -170,7 +170,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("text", REFUSED)
-def test_what_cannot_serve_is_refused_in_one_line(home, text):
+def test_functions_that_are_no_activation_are_refused_in_one_line(home, text):
     with pytest.raises(ConfigError) as caught:
         check_resolved(ProbeConfig(init="he", act=text))
     assert REFUSED[text] in str(caught.value)
@@ -179,7 +179,7 @@ def test_what_cannot_serve_is_refused_in_one_line(home, text):
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_the_difference_is_the_slope(name):
+def test_the_central_difference_is_the_slope(name):
     """To truncation and rounding; within two steps of a kink to the curvature there, which is at most 4 here."""
     record = ACTIVATIONS[name]
     mine = activation(lambda z: record.value(z), name="mine")
@@ -202,7 +202,7 @@ def test_the_difference_holds_at_any_scale():
         np.testing.assert_allclose(mine.slope(x, mine.value(x)), [1, 0.1], rtol=math.sqrt(EPS))
 
 
-def test_values_and_slopes_keep_the_dtype_and_are_no_views():
+def test_values_and_slopes_keep_the_dtype_and_share_no_memory():
     mine = activation(lambda z: z, name="mine")
     for dtype in (np.float32, np.float64):
         z = np.linspace(-2, 2, 6, dtype=dtype).reshape(2, 3)
@@ -262,7 +262,7 @@ def test_noise_and_tables_do_not_stall_theory(function):
     assert len(bends(curve_of(activation(function, name="mine")))) < 4000
 
 
-def test_functions_from_python(home):
+def test_functions_are_accepted_from_python(home):
     ownacts = importlib.import_module("ownacts")
     result = run(ProbeConfig(init="lecun", act=np.tanh, **SMALL))
     shipped = run(ProbeConfig(init="lecun", act="tanh", **SMALL))
@@ -304,7 +304,7 @@ def test_a_torch_gain_is_of_the_same_function():
     assert gain_row(activation(lambda z: np.tanh(z), name="leaky_relu")).torch is None
 
 
-def test_a_public_name():
+def test_the_own_activation_has_a_public_name():
     assert package.activation(np.sin, name="wave", kinks=()).name == "wave"
 
 
@@ -347,7 +347,7 @@ def test_the_current_directory_can_be_imported_from_on_the_command_line(initprob
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
-def test_every_command_takes_one(home, initprobe, args, said):
+def test_every_command_takes_an_activation_by_reference(home, initprobe, args, said):
     outcome = initprobe(*args)
     assert outcome.code == 0, outcome.err
     assert said in outcome.out
@@ -366,7 +366,7 @@ def test_a_wrong_reference_exits_with_2(initprobe, capsys):
     )
 
 
-def test_sweeps_take_one_in_worker_processes_too(tmp_path, monkeypatch, capsys):
+def test_sweeps_take_an_activation_by_reference_in_worker_processes_too(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ownswept.py").write_text(MODULE)
     (tmp_path / "a.yaml").write_text(
@@ -382,7 +382,7 @@ def test_sweeps_take_one_in_worker_processes_too(tmp_path, monkeypatch, capsys):
     assert "3 runs, 3 of them done" in captured.err
 
 
-def test_a_sweep_names_the_line_of_a_wrong_one(tmp_path, initprobe):
+def test_a_sweep_names_the_line_of_a_wrong_reference(tmp_path, initprobe):
     (tmp_path / "a.yaml").write_text("version: 1\nname: own\ndefaults:\n  init: he\n  act: nosuchmodule:f\n")
     outcome = initprobe("validate", "a.yaml")
     assert outcome.code == 2
@@ -406,7 +406,7 @@ def test_a_function_that_fails_in_the_middle_is_no_bug_of_ours():
 
 @pytest.mark.parametrize("init", ["he", "lecun", "normal:std=5"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_theory_that_leaves_the_float_range_ends_nothing(init, dtype):
+def test_a_run_goes_on_where_theory_leaves_the_float_range(init, dtype):
     result = run(ProbeConfig(init=init, act=np.exp, layers=4, width=50, batch=100, draws=3, dtype=dtype))
     assert {"overflow", "exploding-output"} & {finding.rule for finding in result.diagnosis}
     assert result.layers[-1].theory.output_variance is None
@@ -423,7 +423,7 @@ def test_the_table_of_moments_keeps_its_digits_where_they_are_steep():
     np.testing.assert_allclose(computed.square[small], np.exp(2 * q[small]), rtol=1e-11)
 
 
-def test_the_edge_of_chaos_of_what_leaves_the_float_range(initprobe, home):
+def test_the_edge_of_chaos_of_an_activation_that_leaves_the_float_range(initprobe, home):
     """At q = 1 and sigma_w = e^-1, since E[phi^2] = E[phi'^2] = e^2q."""
     outcome = initprobe("phase", "--act", "ownacts:exp", "--size", 5)
     assert outcome.code == 0, outcome.err
@@ -453,7 +453,7 @@ def test_dead_units_are_found(name):
         lambda z: np.log1p(np.exp(z)),
     ],
 )
-def test_what_only_rounding_makes_flat_does_not_die(function):
+def test_units_that_only_rounding_makes_flat_are_not_dead(function):
     assert activation(function, name="mine").dead_below is None
 
 
@@ -488,7 +488,7 @@ def test_a_relu_of_ones_own_has_the_verdict_of_relu(init):
     ]
 
 
-def test_explain_tells_what_is_not_known(home, initprobe):
+def test_explain_says_what_is_unknown_of_a_function(home, initprobe):
     explained = initprobe("explain", "ownacts:swish").out
     for label in ("range", "saturated", "units can die"):
         assert f"  {label:<18}not known\n" in explained
@@ -505,7 +505,7 @@ def test_explain_tells_what_is_not_known(home, initprobe):
         ("ownacts:quitting", "Error: your own code calls sys.exit(0); let it raise an error instead"),
     ],
 )
-def test_sys_exit_in_an_activation_is_an_error(home, initprobe, text, said):
+def test_an_exit_in_an_activation_is_an_error(home, initprobe, text, said):
     outcome = initprobe("run", "--init", "he", "--act", text, "--layers", 2, "--width", 41, "--batch", 20)
     assert outcome.code == 2
     assert outcome.err.startswith(said)

@@ -65,7 +65,7 @@ def test_running_again_replaces_only_our_own_files(initprobe, tmp_path):
     assert files_below(home) == PICTURES | {"result.json", "notes.txt"}
 
 
-def test_no_figures_writes_nothing_without_a_path(initprobe, tmp_path):
+def test_no_figures_writes_no_file_without_a_path(initprobe, tmp_path):
     assert initprobe(*RUN, "--no-figures").code == 0
     assert files_below(tmp_path) == set()
     initprobe(*RUN, "--no-figures", "-o", "kept")
@@ -102,13 +102,13 @@ def test_options_reach_the_experiment(initprobe, args, field, value):
     assert data["config"][field] == value
 
 
-def test_widths(initprobe):
+def test_widths_are_given_layer_by_layer(initprobe):
     args = ("run", "--init", "he", "--act", "relu", "--input-width", 9, "--widths", "8,7,6", "--batch", 20)
     outcome = initprobe(*args, "--no-figures")
     assert "9 -> 8 -> 7 -> 6" in outcome.out
 
 
-def test_quiet_and_verbose(initprobe):
+def test_quiet_prints_less_and_verbose_prints_more(initprobe):
     assert initprobe(*RUN, "--no-figures", "-q").out.startswith("SIGNAL SURVIVES")
     assert len(initprobe(*RUN, "--no-figures", "-q").out.splitlines()) == 1
     verbose = initprobe(*RUN, "--no-figures", "-v").out
@@ -214,7 +214,7 @@ def test_show_repeats_the_table_and_redraws(initprobe, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["initializers", "activations", "inputs"])
-def test_list_names_every_record(initprobe, kind):
+def test_list_prints_the_name_of_every_record(initprobe, kind):
     registry = {"initializers": package.INITIALIZERS, "activations": package.ACTIVATIONS}.get(kind, {"gaussian": None})
     text = initprobe("list", kind).out
     assert all(name in text for name in registry)
@@ -303,7 +303,7 @@ def test_without_standard_error_there_is_no_progress_to_show(monkeypatch):
         assert progress is None
 
 
-def test_ctrl_c_exits_130_and_leaves_nothing(tmp_path):
+def test_ctrl_c_exits_130_and_leaves_no_files(tmp_path):
     process = program("run", "--init", "xavier", "--act", "tanh", "--width", 2000, "--draws", 100, cwd=tmp_path)
     # NumPy and what it is used for take as much, and are loaded by the command itself.
     wait_until(lambda: psutil.Process(process.pid).memory_info().rss > 60_000_000)
@@ -472,13 +472,13 @@ def test_export_into_the_directory_that_the_run_makes(initprobe, tmp_path):
     assert initprobe("run", "--init", "he", "--act", "relu", *TINY, "-o", "").code == 2
 
 
-def test_an_ascii_terminal_gets_the_table_all_the_same(tmp_path):
+def test_an_ascii_terminal_gets_the_table_too(tmp_path):
     process = program(*RUN, "--no-figures", cwd=tmp_path, env=os.environ | {"PYTHONIOENCODING": "ascii"})
     out, err = process.communicate()
     assert (process.returncode, b"SIGNAL" in out) == (0, True), err
 
 
-def test_the_backend_of_a_notebook_is_no_matter(tmp_path):
+def test_the_backend_of_a_notebook_changes_nothing(tmp_path):
     process = program(*RUN, "-o", "out", cwd=tmp_path, env=os.environ | {"MPLBACKEND": "module://not_installed_here"})
     _, err = process.communicate()
     assert process.returncode == 0, err

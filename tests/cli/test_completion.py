@@ -51,7 +51,7 @@ def commands():
     return [(name, cli.get_command(ctx, name)) for name in COMMANDS]
 
 
-def test_commands_and_options(offered):
+def test_commands_and_options_are_completed(offered):
     assert plain(offered("initprobe ")) == list(COMMANDS)
     for name, command in commands():
         options = {
@@ -135,7 +135,7 @@ def test_every_parameter_is_offered_with_a_value_that_works(offered, registry):
         ("initprobe run --act 'tan", ["tanh"]),
     ],
 )
-def test_lines(offered, line, words):
+def test_completion_for_each_shell_gives_its_lines(offered, line, words):
     assert sorted(plain(offered(line))) == sorted(words)
 
 
@@ -192,12 +192,12 @@ def answer(instruction, line="", place=0):
     return subprocess.run(PROGRAM, env=os.environ | about, capture_output=True, text=True)
 
 
-def test_the_program_answers_and_says_nothing_else():
+def test_completion_prints_candidates_and_nothing_else():
     done = answer("bash_complete", "initprobe run --init xavier_n", 3)
     assert (done.returncode, done.stdout, done.stderr) == (0, "plain,xavier_normal\n", "")
 
 
-def test_an_unknown_shell_is_one_line():
+def test_an_unknown_shell_is_an_error_of_one_line():
     done = answer("tcsh_source")
     assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1
 
@@ -206,7 +206,7 @@ HEAVY = ("scipy", "matplotlib", "pydantic", "rich", "ruamel")
 
 
 @pytest.mark.parametrize("words", ["", "run --", "run --init ", "run --act ge", "sweep "])
-def test_a_prompt_waits_for_little(words):
+def test_completion_answers_quickly(words):
     """What is imported decides how long it takes. The time itself is that of a machine at rest, several times over."""
     code = (
         "import sys; from initprobe.cli.app import cli; from initprobe.cli.completion import complete;"
@@ -232,7 +232,7 @@ def test_the_line_for_each_shell_is_in_the_readme(shell):
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="no bash here")
-def test_in_bash(tmp_path):
+def test_completion_works_in_bash(tmp_path):
     """Its own function, given the words as bash splits them."""
     home = Path(sys.executable).parent
     script = tmp_path / "initprobe.bash"

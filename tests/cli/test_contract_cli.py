@@ -65,7 +65,7 @@ def shell(initprobe, tmp_path, monkeypatch):
     sys.modules.pop("contractnet", None)
 
 
-def test_what_was_meant_is_one_line_and_needs_no_input(shell, tmp_path):
+def test_a_model_as_meant_gives_one_line_and_needs_no_input(shell, tmp_path):
     done = shell("torch", "contractnet:make", "--expect", "init.yaml")
     assert (done.code, done.err) == (0, "")
     first, least = done.out.splitlines()
@@ -74,7 +74,7 @@ def test_what_was_meant_is_one_line_and_needs_no_input(shell, tmp_path):
     assert not (tmp_path / "initprobe-out").exists()
 
 
-def test_what_was_not_meant_is_a_line_each_and_exit_code_1(shell, tmp_path):
+def test_each_parameter_that_differs_has_a_line_and_the_exit_code_is_1(shell, tmp_path):
     done = shell("torch", "contractnet:wide", "--expect", "init.yaml", "-q", "--junit", "j.xml")
     assert done.code == 1
     assert done.err == "Error: init.yaml: 3 of 8 parameters not as meant\n"
@@ -137,7 +137,7 @@ def test_a_lock_is_written_then_compared(shell, tmp_path):
         (("--expect", "no.yaml"), "no.yaml: no such file"),
     ],
 )
-def test_what_cannot_be_is_one_line(shell, words, fault):
+def test_an_impossible_combination_is_an_error_of_one_line(shell, words, fault):
     done = shell("torch", "contractnet:make", *words)
     assert done.code == 2 and done.err.startswith(f"Error: {fault}"), done.err
     assert done.err.count("\n") == 1

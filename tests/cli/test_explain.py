@@ -82,7 +82,7 @@ TOPICS = [
 
 
 @pytest.mark.parametrize("name", TOPICS)
-def test_topics(name):
+def test_every_topic_is_explained(name):
     done = call("explain", name)
     assert done.exit_code == 0 and "meaning" in done.output
 
@@ -122,7 +122,7 @@ def shown_in_figures():
     yield from ("E[phi^2]/q", "E[phi'^2]", "means, finite width", "q(1 - c)", "error", "warning", "info", "survives")
 
 
-def test_every_word_of_figures_and_verdicts_is_explained():
+def test_every_term_of_figures_and_verdicts_is_explained():
     words = {words.partition(" = 0")[0] for words in shown_in_figures() if words}
     assert {"Var(h)", "theory", "theory +-2 SD", "best constant", "share per bin", "variance"} <= words
     assert [word for word in sorted(words) if call("explain", word).exit_code] == []
@@ -155,7 +155,7 @@ def test_references_of_the_glossary_exist():
             assert call("explain", name).exit_code == 0, (word.name, name)
 
 
-def test_words_are_sentences_of_at_most_twenty_words():
+def test_explanations_are_sentences_of_at_most_twenty_words():
     for word in WORDS.values():
         assert word.meaning.endswith(".")
         for sentence in word.meaning.removesuffix(".").split(". "):

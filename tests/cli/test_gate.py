@@ -64,7 +64,7 @@ def cases(text: str) -> dict[str, str]:
     return outcomes
 
 
-def test_what_is_ignored_does_not_fail_and_is_listed(initprobe):
+def test_ignored_findings_do_not_fail_and_are_listed(initprobe):
     assert initprobe(*GATE).code == 1
     partly = initprobe(*GATE, "--ignore", "vanishing-output", "--reason", "by design")
     assert (partly.code, partly.err) == (1, "Error: --fail-on warning: vanishing gradient\n")
@@ -103,13 +103,13 @@ def test_each_ignore_has_a_reason_of_its_own_or_all_have_one(initprobe):
         (("--junit", "a.xml", "--export-json", "a.xml"), "two outputs name the same file"),
     ],
 )
-def test_what_is_wrong_is_a_line_and_nothing_runs(initprobe, args, words):
+def test_a_wrong_ignore_is_an_error_of_one_line_and_nothing_runs(initprobe, args, words):
     done = initprobe(*GATE, *args)
     assert (done.code, len(done.err.splitlines()), done.out) == (2, 1, "")
     assert words in done.err
 
 
-def test_an_ignore_that_is_over_fails_the_gate(initprobe):
+def test_an_expired_ignore_fails_the_gate(initprobe):
     sound = ("run", "--init", "xavier", "--act", "tanh", "--layers", 2, "--width", 20, "--batch", 9, "--no-figures")
     over = ("--ignore", "saturated@2", "--reason", "x", "--until", "2020-02-29")
     done = initprobe(*sound, "--fail-on", "error", *over, "--junit", "a.xml")
@@ -128,7 +128,7 @@ def test_an_ignore_that_matches_nothing_is_noted(initprobe):
 
 
 @pytest.mark.parametrize("name", ["known.yaml", "known.json"])
-def test_what_is_found_is_written_and_known_from_then_on(initprobe, tmp_path, name):
+def test_findings_are_written_and_known_from_then_on(initprobe, tmp_path, name):
     first = initprobe(*GATE, "--write-known", name, "--reason", 'it\'s "by design": #1 \u2028', "--until", "2999-01-01")
     assert first.code == 0 and f"wrote     {name}: 2 known findings" in first.err
     again = initprobe(*GATE, "--known", name, "--junit", "a.xml")
@@ -171,7 +171,7 @@ KNOWN = [
 
 
 @pytest.mark.parametrize(("text", "words"), KNOWN)
-def test_a_file_that_is_wrong_is_refused_with_its_line(initprobe, tmp_path, text, words):
+def test_a_wrong_file_is_refused_with_its_line(initprobe, tmp_path, text, words):
     (tmp_path / "k.yaml").write_text(text)
     done = initprobe(*GATE, "--known", "k.yaml")
     assert (done.code, len(done.err.splitlines())) == (2, 1)
@@ -181,13 +181,13 @@ def test_a_file_that_is_wrong_is_refused_with_its_line(initprobe, tmp_path, text
 @pytest.mark.parametrize(
     "text", ["[", "[1]", '{"version": 1, "known": [3]}', '{"version": 1, "known": [{"rule": "x"}]}']
 )
-def test_json_that_is_wrong_is_refused_in_a_line(initprobe, tmp_path, text):
+def test_wrong_json_is_refused_in_one_line(initprobe, tmp_path, text):
     (tmp_path / "k.json").write_text(text)
     done = initprobe(*GATE, "--known", "k.json")
     assert (done.code, len(done.err.splitlines())) == (2, 1) and "k.json" in done.err
 
 
-def test_thousands_are_for_json(initprobe, tmp_path):
+def test_thousands_of_known_findings_are_kept_in_json(initprobe, tmp_path):
     (tmp_path / "k.yaml").write_text("version: 1\nknown:\n" + "  - {rule: saturated, reason: x}\n" * 3000)
     done = initprobe(*GATE, "--known", "k.yaml")
     assert (done.code, len(done.err.splitlines())) == (2, 1) and "ends in .json" in done.err
@@ -217,7 +217,7 @@ def test_junit_has_the_rules_that_judge_a_net_and_no_other(initprobe, monkeypatc
     assert cases(Path("a.xml").read_text())["coverage"] == "failure"
 
 
-def test_junit_holds_whatever_names_hold():
+def test_junit_escapes_any_name():
     odd = "a<b>&\"'\x00\x1b\ud800\U0001f600 \n"
     text = junit(odd, [Case(odd, "failure", odd), Case("b", "error", "x"), Case("c", "skipped", odd), Case("d")])
     suite = xml.fromstring(text.encode()).find("testsuite")
@@ -254,7 +254,7 @@ def test_breaches_come_first_in_the_summary(check, tmp_path):
     assert [mark.count(",line=14::") for mark in marks] == [0, 0, 0, 1] * 2
 
 
-def test_the_summary_says_so_where_all_hold(check):
+def test_the_summary_says_where_all_checks_hold(check):
     done = check("--markdown", "-", "--annotate", "github", "--where", "init=xavier")
     assert done.code == 0
     assert done.out.startswith("**all 6 checks hold**\n\n**2 runs: 2 survive**\n")
@@ -323,7 +323,7 @@ def test_numbers_and_rules_are_ignored_by_name(check):
     assert (wrong.code, "Did you mean 'output.variance'?" in wrong.err) == (2, True)
 
 
-def test_an_ignore_that_is_over_fails_a_check_that_holds(check):
+def test_an_expired_ignore_fails_a_check_that_holds(check):
     done = check("--where", "init=xavier", "--ignore", "saturated", "--reason", "x", "--until", "2020-01-01")
     assert (done.code, "Error: --ignore saturated: expired on 2020-01-01" in done.err) == (1, True)
 

@@ -138,7 +138,7 @@ def test_no_option_that_takes_a_path_is_left_out():
 
 
 @pytest.mark.parametrize("args", READS, ids=lambda args: f"{args[0]}{args[-2]}")
-def test_what_cannot_be_read_is_refused(initprobe, place, args):
+def test_a_path_that_cannot_be_read_is_refused(initprobe, place, args):
     for path in (*PATHS, "loop", "folder", "pipe", "/dev/zero", "nothing"):
         if path == "nothing" and args[0] == "diff":
             args = ("diff", "result.json", "{}")  # OLD need not be there
@@ -147,7 +147,7 @@ def test_what_cannot_be_read_is_refused(initprobe, place, args):
 
 
 @pytest.mark.parametrize("args", WRITES, ids=lambda args: f"{args[0]}{args[-2]}")
-def test_what_cannot_be_written_is_refused_before_the_work(initprobe, place, monkeypatch, args):
+def test_a_path_that_cannot_be_written_is_refused_before_the_work(initprobe, place, monkeypatch, args):
     monkeypatch.setattr("initprobe.probe.run._probe_network", lambda *_: pytest.fail("measured"))
     before = sorted(p.name for p in place.iterdir())
     for path in PATHS:
@@ -156,7 +156,7 @@ def test_what_cannot_be_written_is_refused_before_the_work(initprobe, place, mon
 
 
 @pytest.mark.parametrize("args", READS, ids=lambda args: f"{args[0]}{args[-2]}")
-def test_what_may_not_be_looked_at_is_refused(initprobe, place, monkeypatch, args):
+def test_a_path_without_permission_is_refused(initprobe, place, monkeypatch, args):
     """As an unprivileged user sees it; tests may be run by one who may look everywhere."""
     looked = Path.stat
     for code in (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE):
@@ -180,7 +180,7 @@ def test_an_error_of_the_system_with_a_path_is_no_bug(initprobe, monkeypatch):
     assert initprobe("list", "rules").code == 70
 
 
-def test_a_socket_and_a_pipe_with_a_reader(initprobe, place):
+def test_a_socket_is_refused_and_a_pipe_with_a_reader_is_written(initprobe, place):
     with socket.socket(socket.AF_UNIX) as here:
         here.bind("socket")
     assert "is a socket" in _refused(initprobe("show", "socket"))
@@ -195,7 +195,7 @@ def test_a_socket_and_a_pipe_with_a_reader(initprobe, place):
 
 
 @pytest.mark.parametrize(("args", "code"), [(NET, 2), (QUICK, 0)])
-def test_a_directory_that_is_gone(tmp_path, args, code):
+def test_a_deleted_working_directory_is_an_error_of_one_line(tmp_path, args, code):
     gone = str(tmp_path / "gone")
     script = f"import os; os.mkdir({gone!r}); os.chdir({gone!r}); os.rmdir({gone!r})"
     command = [sys.executable, "-c", f"{script}; from initprobe.cli.app import main; main()", "run", *map(str, args)]
@@ -204,7 +204,7 @@ def test_a_directory_that_is_gone(tmp_path, args, code):
     assert done.stderr == ("Error: the working directory no longer exists; change to another one\n" if code else "")
 
 
-def test_a_name_that_no_result_could_say(initprobe, place):
+def test_a_name_that_no_text_can_hold_is_refused(initprobe, place):
     assert "is not UTF-8" in _refused(initprobe("run", *QUICK, "--input", "\udcff.npy"))
 
 
@@ -222,7 +222,7 @@ def test_an_archive_that_unpacks_to_gigabytes_is_not_unpacked(initprobe, place, 
         assert "unpacks to 2 MB, too much for real data" in _refused(outcome)
 
 
-def test_sizes_are_looked_at_first(initprobe, place, monkeypatch):
+def test_sizes_are_checked_first(initprobe, place, monkeypatch):
     with Path("big.json").open("wb") as file:
         file.truncate(1 << 41)
     assert "big.json: has 2,199 GB, and at most 1 GB of JSON are read" in _refused(initprobe("show", "big.json"))

@@ -96,11 +96,11 @@ def results(text):
     return run["results"]
 
 
-def test_no_result_is_a_report_too():
+def test_sarif_without_findings_is_a_valid_report():
     assert results(sarif([], {}, "1.0")) == []
 
 
-def test_every_part_of_a_result():
+def test_every_part_of_a_sarif_result_is_written():
     alerts = [
         Alert("a", "one\x1b", "error", "h.0", file="my dir/a.yaml", line=3),
         Alert("b", "two", "note", "h.0.weight", "member", ignored="known"),
@@ -120,7 +120,7 @@ def test_every_part_of_a_result():
 NET = ("--act", "tanh", "--layers", 6, "--width", 30, "--batch", 20, "--no-figures", "-q")
 
 
-def test_findings_of_a_run(initprobe, tmp_path):
+def test_findings_of_a_run_are_sarif_results(initprobe, tmp_path):
     done = initprobe("run", "--init", "normal:std=0.01", *NET, "--sarif", "a.sarif")
     assert done.code == 0
     reported = results((tmp_path / "a.sarif").read_text())

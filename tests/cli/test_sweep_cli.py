@@ -50,7 +50,7 @@ def test_sweep_prints_a_table_with_seeds_together(sweep):
     assert "test: 4 runs; initprobe-out/test/sweep.db" in outcome.err
 
 
-def test_again_nothing_is_run(sweep, tmp_path):
+def test_a_finished_sweep_runs_nothing_again(sweep, tmp_path):
     first = sweep()
     stamp = (tmp_path / "initprobe-out/test/sweep.db").read_bytes()
     again = sweep()
@@ -72,7 +72,7 @@ def test_results_shows_the_same_and_exports(sweep, initprobe):
     assert whole["runs"][0]["result"]["layers"][0]["output"]["variance"] == float(rows[0]["output.variance"])
 
 
-def test_columns_sort_where_and_rows(sweep, initprobe):
+def test_a_table_takes_columns_and_sort_and_where_and_rows(sweep, initprobe):
     sweep()
     show = ("results", "initprobe-out/test/sweep.db")
     out = initprobe(*show, "--sort", "output.variance", "--columns", "verdict,theory.z").out
@@ -87,7 +87,7 @@ def test_columns_sort_where_and_rows(sweep, initprobe):
     assert "Did you mean 'verdict'?" in initprobe(*show, "--sort", "vardict").err
 
 
-def test_markdown_to_a_step_summary(sweep):
+def test_markdown_is_appended_to_a_step_summary(sweep):
     out = sweep("sweep", "--markdown", "-").out.splitlines()
     assert out[0] == "**4 runs: 2 survive, 2 vanish**"
     assert out[2].startswith("| init | verdict | output.variance |")
@@ -135,7 +135,7 @@ def test_sweep_draws_what_the_file_asks_for(sweep, tmp_path):
     assert len(pictures) == 2 + 4
 
 
-def test_unwritable_and_unknown_are_one_line(initprobe, tmp_path):
+def test_an_unwritable_or_unknown_file_is_an_error_of_one_line(initprobe, tmp_path):
     (tmp_path / "taken").write_text("")
     (tmp_path / "a.yaml").write_text(FILE)
     for args in (
@@ -165,7 +165,7 @@ def test_interrupted_sweeps_say_how_to_go_on(tmp_path):
     assert "the same command continues" in err
 
 
-def test_headline_counts_what_becomes_of_nets():
+def test_the_headline_counts_healthy_and_faulty_nets():
     assert headline([]) == "0 runs: "
 
 

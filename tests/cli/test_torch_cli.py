@@ -74,6 +74,22 @@ class Picky(nn.Module):
         super().__init__()
 
 
+class Masked(nn.Linear):
+    def __init__(self):
+        super().__init__(20, 20)
+
+    def forward(self, x, mask):
+        return super().forward(x) * mask
+
+
+def words():
+    return nn.Embedding(10, 4)
+
+
+def pair():
+    return nn.Linear(20, 20), 3
+
+
 class Back(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
@@ -129,7 +145,7 @@ def net(tmp_path, monkeypatch, torch):
 
 
 @pytest.mark.usefixtures("net")
-def test_table_figures_and_exports(initprobe, tmp_path):
+def test_the_command_writes_table_figures_and_exports(initprobe, tmp_path):
     done = initprobe("torch", "cli_net:make", "--input-shape", "16,20", "--export-csv", "-", "--export-json", "r.json")
     assert done.code == 0, done.err
     assert done.out.startswith("layer,") and len(done.out.splitlines()) == 3
@@ -148,7 +164,7 @@ def test_table_figures_and_exports(initprobe, tmp_path):
 
 
 @pytest.mark.usefixtures("net")
-def test_seed_quiet_and_fail_on(initprobe):
+def test_the_command_takes_seed_and_quiet_and_fail_on(initprobe):
     arguments = ("torch", "cli_net:odd", "--input-shape", "16,20", "--no-figures", "-q")
     done = initprobe(*arguments, "--fail-on", "warning")
     assert done.code == 1 and done.err.startswith("Error: --fail-on warning: odd layer")
@@ -157,7 +173,7 @@ def test_seed_quiet_and_fail_on(initprobe):
     assert other[0] == other[1] != other[2]
 
 
-def test_data_dtype_mode_and_checkpoint(initprobe, net, tmp_path):
+def test_the_command_takes_data_and_dtype_and_mode_and_checkpoint(initprobe, net, tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(9, 20)))
     np.savetxt(tmp_path / "x.csv", np.ones((3, 20)), delimiter=",")
     np.save(tmp_path / "tokens.npy", np.zeros((4, 7), np.int32))
@@ -191,13 +207,13 @@ def test_data_dtype_mode_and_checkpoint(initprobe, net, tmp_path):
 
 
 @pytest.mark.usefixtures("net")
-def test_functional_activations_are_seen(initprobe):
+def test_functional_activations_are_recorded(initprobe):
     outcome = initprobe("torch", "cli_net:functional", "--input-shape", "16,20", "--no-figures")
     assert "note" not in outcome.out and "dead%" in outcome.out
 
 
 @pytest.mark.usefixtures("net")
-def test_what_is_judged_is_said_and_gates(initprobe):
+def test_the_judged_share_is_printed_and_gates(initprobe):
     """Also in the quiet verdict. Below the share that is asked for, the verdict speaks of a part, and gates fail."""
     arguments = ("torch", "cli_net:spare", "--input-shape", "16,20", "--no-figures", "-q")
     done = initprobe(*arguments)
@@ -222,8 +238,15 @@ FAULTS = [
     (["cli_net:mak"], "cli_net.py has no 'mak'. Did you mean 'make'?"),
     (["cli_net:number"], "cli_net:number is of type int"),
     (["cli_net:broken"], "cli_net:broken() cannot make a model: RuntimeError: no such thing (cli_net.py:"),
-    (["cli_net:Picky"], "cli_net:Picky() cannot make a model: TypeError"),
+    (["cli_net:Picky"], "cli_net:Picky needs size; name a function without arguments that returns Picky(size=...)"),
     (["cli_net:torch.randint"], "cannot make a model"),
+    (["./nets/cli_net.py:make"], "a module is named without .py and with dots; write nets.cli_net:make"),
+    (["cli_net:pair"], "cli_net:pair() gives an object of type tuple, not a torch.nn.Module"),
+    (
+        ["cli_net:Masked", "--input-shape", "4,20"],
+        "forward needs mask too; name every input: --input-shape x=... --input-shape mask=...",
+    ),
+    (["cli_net:words", "--input-shape", "4,8"], "without ids, which an embedding needs, as in --input-shape 4,16:0..9"),
     (["cli_net:make"], "give one of --input-shape 64,784 and --input FILE"),
     (["cli_net:make", "--input-shape", "16,21"], "cli_net:make: fails on an input of shape 16 x 21 and float32"),
     (["cli_net:make", "--input-shape", "16,x"], "--input-shape: '16,x' is not a list"),
@@ -253,7 +276,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("arguments", "words"), FAULTS, ids=[" ".join(a) for a, _ in FAULTS])
-def test_every_fault_is_one_line(initprobe, net, tmp_path, arguments, words):
+def test_every_user_fault_is_one_line(initprobe, net, tmp_path, arguments, words):
     import pathlib
 
     net.save({"code": pathlib.Path("x")}, tmp_path / "code.pt")

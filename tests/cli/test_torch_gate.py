@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -121,7 +124,7 @@ def test_modules_are_ignored_in_the_shell(shell):
     assert (done.code, "note: --ignore void-parameter: matches nothing" in done.err) == (0, True), done.err
 
 
-def test_what_is_found_in_a_model_is_written_by_module(shell, tmp_path):
+def test_findings_of_a_model_are_written_by_module(shell, tmp_path):
     assert shell(*SHELL, "--write-known", "k.yaml").code == 0
     text = (tmp_path / "k.yaml").read_text()
     assert 'rule: "dead-layer"\n    at: ["encoder.2", "decoder.2"]' in text
@@ -130,7 +133,7 @@ def test_what_is_found_in_a_model_is_written_by_module(shell, tmp_path):
     assert "skipped" in (tmp_path / "a.xml").read_text()
 
 
-def test_assert_healthy_takes_what_is_known(tmp_path):
+def test_assert_healthy_takes_known_findings(tmp_path):
     net = blind(1, 4)
     with pytest.raises(AssertionError, match=r"dead layer from layer 2 \(2\)"):
         assert_healthy(net, rows())
@@ -149,9 +152,21 @@ def test_assert_healthy_takes_what_is_known(tmp_path):
         assert_healthy(net, rows(), known=str(file), ignore={"saturated": ("x", "2020-01-01")})
 
 
-def test_assert_healthy_refuses_what_is_wrong(tmp_path):
+def test_assert_healthy_refuses_wrong_known_findings(tmp_path):
     for wrong, error in (({"dead-layr": "x"}, UnknownNameError), ({"dead-layer": ""}, ConfigError)):
         with pytest.raises(error):
             assert_healthy(blind(), rows(), ignore=wrong)
     with pytest.raises(ConfigError, match="no such file"):
         assert_healthy(blind(), rows(), known=tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(("words", "collects"), [(["torch"], False), (["run"], True)])
+def test_the_garbage_collector_is_off_in_the_process_of_the_torch_command_alone(words, collects):
+    """`main`, which a host process may call, leaves it on."""
+    code = (
+        "import gc, sys, initprobe.cli.app as app\n"
+        "app.main = lambda arguments=None: print(gc.isenabled())\n"
+        f"sys.argv = ['initprobe', *{words!r}]\napp.program()"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == str(collects)

@@ -171,7 +171,7 @@ def test_the_loss_is_that_of_torch(say, tmp_path):
     assert any(f"loss at the start: {right:.4g}" in note for note in result["notes"]), result["notes"]
 
 
-def test_other_losses(say, tmp_path):
+def test_other_losses_are_accepted(say, tmp_path):
     say("shell_net:make", "--input-shape", "8,20", "--loss", "mse")
     np.save(tmp_path / "t.npy", np.ones((8, 5)))
     say("shell_net:make", "--input-shape", "8,20", "--loss", "mse", "--labels", "t.npy")
@@ -240,7 +240,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("arguments", "words"), FAULTS, ids=[" ".join(a) for a, _ in FAULTS])
 @pytest.mark.usefixtures("net")
-def test_every_fault_is_one_line(initprobe, tmp_path, arguments, words):
+def test_every_user_fault_is_one_line(initprobe, tmp_path, arguments, words):
     np.save(tmp_path / "x.npy", np.ones((4, 20)))
     np.save(tmp_path / "f.npy", np.full(8, 0.5))
     np.savez(tmp_path / "odd.npz", q=np.ones(3), r=np.ones(3))
@@ -277,7 +277,7 @@ def libraries(monkeypatch):
 
 @pytest.mark.usefixtures("libraries")
 @pytest.mark.parametrize("library", ["timm", "torchvision"])
-def test_models_of_libraries(say, initprobe, library):
+def test_models_of_libraries_are_made(say, initprobe, library):
     result = say(f"{library}:tiny")
     assert result["config"]["input"] == "8 x 3 x 4 x 4"
     assert result["notes"][0] == "no input was named, so it is --input-shape 8,3,4,4"
@@ -290,7 +290,7 @@ def test_models_of_libraries(say, initprobe, library):
 @pytest.mark.parametrize(
     ("target", "library"), [("timm:x", "timm"), ("torchvision:x", "torchvision"), ("hf:.", "transformers")]
 )
-def test_a_library_that_is_not_there(initprobe, monkeypatch, tmp_path, target, library):
+def test_a_missing_library_is_named(initprobe, monkeypatch, tmp_path, target, library):
     (tmp_path / "config.json").write_text("{}")
     monkeypatch.setitem(sys.modules, library, None)
     done = initprobe("torch", target)

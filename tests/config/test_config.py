@@ -24,7 +24,7 @@ def _config(**fields: Any) -> ProbeConfig:
     return ProbeConfig(**{"init": "he", "act": "relu"} | fields)
 
 
-def test_defaults() -> None:
+def test_defaults_are_as_documented() -> None:
     config = _config()
     assert config.initializer.name == "he_normal"
     assert config.activation is ACTIVATIONS["relu"]
@@ -48,7 +48,7 @@ def test_defaults() -> None:
         ({"layers": 1, "width": 1}, (1,)),
     ],
 )
-def test_layers_width_and_widths(fields: dict[str, Any], widths: tuple[int, ...]) -> None:
+def test_layers_and_width_and_widths_agree(fields: dict[str, Any], widths: tuple[int, ...]) -> None:
     assert _config(**fields).layer_widths == widths
 
 
@@ -214,7 +214,7 @@ def test_parameters_in_the_name_of_a_mapping_are_not_dropped() -> None:
     assert config.initializer.params["mode"] == "fan_out"
 
 
-def test_frozen() -> None:
+def test_a_config_is_frozen() -> None:
     config = _config()
     with pytest.raises(ValidationError, match="frozen"):
         config.seed = 1  # type: ignore[misc]

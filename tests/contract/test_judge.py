@@ -38,7 +38,7 @@ def report(parameters, rules, default=None):
 
 @pytest.mark.parametrize("text", RULES)
 @pytest.mark.parametrize("shape", [(300, 200), (40, 50)])
-def test_what_was_meant_holds(text, shape):
+def test_a_parameter_as_meant_agrees_with_its_rule(text, shape):
     rng = np.random.default_rng(0)
     assert not report([drawn(text, shape, rng)], {"w": text}).faults
 
@@ -100,7 +100,7 @@ def test_constants_are_compared_exactly():
     assert report([parameter("z", np.full(5, 1e-30))], {"z": "zeros"}).faults
 
 
-def test_orthogonal_matrices():
+def test_orthogonal_matrices_are_compared_by_products_of_rows():
     rng = np.random.default_rng(5)
     matrix = np.linalg.qr(rng.standard_normal((60, 40)))[0].astype(np.float32)
     assert not report([parameter("w", matrix, (40, 60))], {"w": "orthogonal"}).faults
@@ -120,7 +120,7 @@ def test_the_most_specific_pattern_wins():
         report([a], {"h.*.weight": "zeros", "h.0*weight": "ones"})
 
 
-def test_nothing_is_left_over():
+def test_every_parameter_is_covered_by_a_pattern():
     entry = parameter("net.weight", np.zeros(3))
     with pytest.raises(ConfigError, match=r"no pattern covers net\.weight; add one"):
         report([entry], {})
@@ -130,7 +130,7 @@ def test_nothing_is_left_over():
 
 
 @pytest.mark.parametrize("text", ["lsuv", "critical", "autoencoder"])
-def test_what_depends_on_data_is_no_contract(text):
+def test_an_initializer_that_depends_on_data_is_no_contract(text):
     with pytest.raises(ConfigError, match="depends on the data or on the activation"):
         read_rule(text)
 
@@ -140,7 +140,7 @@ def test_fans_are_asked_for_where_a_vector_has_none():
         report([parameter("b", np.zeros(30))], {"b": "he"})
 
 
-def test_copies():
+def test_copies_of_a_tensor_are_reported():
     rng = np.random.default_rng(7)
     values = rng.standard_normal((20, 30)).astype(np.float32)
     longer = np.concatenate([values, rng.standard_normal((5, 30)).astype(np.float32)]) * 3

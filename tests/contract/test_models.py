@@ -37,7 +37,7 @@ def model():
     return gpt()
 
 
-def test_what_was_meant_holds(model):
+def test_a_model_as_meant_holds_its_contract(model):
     report = assert_init(model, GPT, default="normal:std=0.02")
     assert not report.faults and report.judged
 
@@ -92,7 +92,7 @@ def test_norms_of_one_plus_weight():
         assert_init(layer, {"weight": "zeros"}, default="any")
 
 
-def test_both_factors_zero():
+def test_two_factors_of_zero_are_reported():
     """litgpt#1229: with A and B both zero LoRA never learns."""
     factors = nn.ParameterDict({"a": nn.Parameter(torch.zeros(8, 64)), "b": nn.Parameter(torch.zeros(64, 8))})
     with pytest.raises(AssertionError, match="a: meant torch_linear"):
@@ -130,7 +130,7 @@ def test_a_parameter_without_a_rule_is_named(model):
         assert_init(model, {"*.bias": "zeros"})
 
 
-def test_recognised_rules(model):
+def test_rules_are_recognised(model):
     rules = rules_of(model)
     assert {rule for name, rule in rules.items() if name.endswith(("out.weight", "down.weight"))} == {
         "normal:std=0.02/sqrt(8)"
@@ -148,7 +148,7 @@ def test_recognised_rules(model):
     }
 
 
-def test_what_is_recognised_is_a_contract(model, tmp_path):
+def test_recognised_rules_are_a_contract(model, tmp_path):
     path = tmp_path / "init.lock"
     path.write_text(lock_text(parameters_of(model)))
     contract = read_contract(path)
@@ -229,7 +229,7 @@ def test_a_newer_format_and_a_conflict_are_named(text, fault, tmp_path):
         ("  '*.bias': 0\n", ":3", "a rule is text"),
     ],
 )
-def test_what_does_not_fit_the_model_has_its_line(rules, place, text, tmp_path):
+def test_a_rule_that_does_not_fit_the_model_has_its_line(rules, place, text, tmp_path):
     path = tmp_path / "init.yaml"
     path.write_text(f"version: 1\nparameters:\n{rules}")
     net = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3))
@@ -244,7 +244,7 @@ def stack(layers, **more):
     return parameters_of(nn.ModuleDict({"h": blocks, "norm": nn.LayerNorm(30), **more}))
 
 
-def test_what_came_or_went_since_the_lock_is_one_line(tmp_path):
+def test_parameters_added_or_removed_since_the_lock_are_one_line(tmp_path):
     path = tmp_path / "init.lock"
     path.write_text(lock_text(stack(4)))
     assert "4 x ~torch_linear" in path.read_text()
@@ -358,7 +358,7 @@ def test_a_time_step_bias_that_is_overwritten_is_no_longer_as_locked(tmp_path):
         (nn.parameter.UninitializedParameter, "has no values yet: run the model once"),
     ],
 )
-def test_what_has_no_comparable_values_says_why(make, reason):
+def test_parameters_without_comparable_values_have_a_reason(make, reason):
     net = nn.ParameterDict({"a": make(), "b": nn.Parameter(torch.ones(3))})
     with pytest.raises(ConfigError, match=f"^a {reason}.*; the rule `any` leaves it unjudged"):
         assert_init(net, {"*": "ones"})
@@ -386,7 +386,7 @@ def test_shared_memory_is_a_tie_and_a_spectral_norm_stays_as_it_was():
         ("kaiming_uniform_:a=sqrt(5)", None),
     ],
 )
-def test_rules_as_people_write_them(rule, text):
+def test_rules_are_read_as_people_write_them(rule, text):
     torch.manual_seed(0)
     if text is None:
         assert assert_init(nn.Linear(60, 50), {"weight": rule}, "any")

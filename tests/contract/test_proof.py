@@ -71,7 +71,7 @@ def allowed(nets):
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_a_few_seeds_hold(name):
+def test_a_correct_model_holds_for_a_few_seeds(name):
     assert alarms(name, range(10)) <= allowed(10)
 
 
@@ -85,7 +85,7 @@ def test_false_alarms_over_a_thousand_seeds_of_five_nets():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("size", "error", "draws"), [(10**6, 0.02, 100), (1000, 0.3, 1000)])
-def test_power(size, error, draws):
+def test_small_errors_are_found_as_often_as_promised(size, error, draws):
     """In a net of 148 more parameters, more than 99 of 100 such errors are found."""
     rng = np.random.default_rng(0)
     from initprobe.contract.parameter import Parameter

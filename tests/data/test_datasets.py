@@ -53,7 +53,7 @@ def test_labels_follow_the_rows_that_are_chosen():
     assert all((row.tobytes(), label) in rows for row, label in chosen)
 
 
-def test_a_net_learns_them():
+def test_a_net_learns_the_data_sets():
     result = run(ProbeConfig(**SMALL | {"width": 50}, input="digits", standardize=True, train_steps=300, draws=1))
     assert result.training.final_loss < 0.5 * result.loss.chance
 
@@ -71,7 +71,7 @@ def test_a_net_learns_them():
         ({"input": "digits", "input_width": 30}, "digits has 64 features"),
     ],
 )
-def test_what_does_not_fit_is_refused(fields, words):
+def test_options_that_do_not_fit_the_data_set_are_refused(fields, words):
     with pytest.raises(ConfigError, match=words) as refused:
         prepare(ProbeConfig(**SMALL, **fields))
     assert "\n" not in str(refused.value)

@@ -63,7 +63,7 @@ QUOTAS = {
 
 
 @pytest.mark.parametrize("case", QUOTAS)
-def test_processors(case, tmp_path):
+def test_processors_are_counted(case, tmp_path):
     cgroup, files, expected = QUOTAS[case]
     assert processors(tree(tmp_path, cgroup, files)) == expected
 
@@ -120,12 +120,12 @@ LIMITS = {
 
 
 @pytest.mark.parametrize("case", LIMITS)
-def test_memory_left(case, tmp_path):
+def test_available_memory_is_read(case, tmp_path):
     cgroup, files, expected = LIMITS[case]
     assert memory_left(tree(tmp_path, cgroup, files)) == expected
 
 
-def test_what_cannot_be_read_limits_nothing(tmp_path):
+def test_unreadable_limits_are_ignored(tmp_path):
     root = tree(tmp_path, "0::/", {})
     (root / "sys/fs/cgroup/cpu.max").mkdir(parents=True)
     (root / "sys/fs/cgroup/memory.max").symlink_to("memory.max")
@@ -142,7 +142,7 @@ def test_the_tighter_of_machine_and_group_is_available(tmp_path, monkeypatch):
     assert machine.available_bytes(tree(tmp_path, "0::/", {"memory.max": str(2**60), "memory.current": "0"})) > free / 2
 
 
-def test_everything_that_counts_processors_asks_here(monkeypatch):
+def test_all_code_counts_processors_in_one_place(monkeypatch):
     for quota, expected in ((8.0, 8), (3.9, 3), (0.2, 1)):
         monkeypatch.setattr(machine, "_quota", lambda group, quota=quota: quota)
         assert available_threads() == expected
@@ -151,7 +151,7 @@ def test_everything_that_counts_processors_asks_here(monkeypatch):
     assert not drawer._helps()
 
 
-def test_what_is_not_installed_has_no_known_version(monkeypatch):
+def test_a_missing_library_has_no_version(monkeypatch):
     def absent(name):
         raise importlib.metadata.PackageNotFoundError(name)
 

@@ -103,7 +103,7 @@ CSV = "\n".join(",".join(str(entry) for entry in row) for row in TABLE)
     ],
     ids=["plain", "newline", "blank end", "blank start", "blank lines", "windows", "bom", "spaces", "exponents"],
 )
-def test_csv(tmp_path: Path, text: str) -> None:
+def test_csv_is_read(tmp_path: Path, text: str) -> None:
     assert np.array_equal(read_table(_written(tmp_path, text), np.float64), TABLE)
 
 
@@ -169,7 +169,7 @@ def test_npy_refused_with_the_reason(tmp_path: Path, array: Any, start: str) -> 
     assert _refusal(_saved(tmp_path, array)).startswith(start)
 
 
-def test_what_is_beyond_float32_is_read_as_float64(tmp_path: Path) -> None:
+def test_numbers_beyond_float32_are_read_as_float64(tmp_path: Path) -> None:
     array = _with(3, 0, -1e39)
     assert np.array_equal(read_table(_saved(tmp_path, array), np.float64), array)
 
@@ -403,6 +403,6 @@ def test_no_spread_is_a_constant_input() -> None:
     ],
     ids=["std", "anticorrelated", "correlation", "nan std", "nan correlation", "bounds", "nan low"],
 )
-def test_noise_that_makes_no_sense_is_refused(make: Callable[[], Noise]) -> None:
+def test_impossible_noise_is_refused(make: Callable[[], Noise]) -> None:
     with pytest.raises(ConfigError, match=r"^(gaussian|uniform): "):
         make()

@@ -69,7 +69,7 @@ SMALL = {"layers": 12, "width": 60, "batch": 100, "draws": 2}
 
 
 @pytest.mark.parametrize("act", ACTIVATIONS)
-def test_over_the_activations(act):
+def test_the_arithmetic_holds_over_the_activations(act):
     count = 0
     for init in ("xavier", "normal:std=0.01", "normal:std=1"):
         count += checked(measured(ProbeConfig(init=init, act=act, **SMALL)))
@@ -77,7 +77,7 @@ def test_over_the_activations(act):
 
 
 @pytest.mark.parametrize("init", [record.example for record in INITIALIZERS.values() if record.fit is None])
-def test_over_the_initializers(init):
+def test_the_arithmetic_holds_over_the_initializers(init):
     shape = {"layers": 12, "batch": 100, "draws": 2, "width": 50}
     for act in ("relu", "sigmoid"):
         if init.startswith("critical") and act == "sigmoid":
@@ -101,13 +101,13 @@ def test_over_the_initializers(init):
     ids=str,
 )
 @pytest.mark.parametrize("seed", [0, 1])
-def test_over_shapes(fields, seed):
+def test_the_arithmetic_holds_over_shapes(fields, seed):
     fields = {**SMALL, "init": "xavier", **fields, "seed": seed}
     fields = {name: value for name, value in fields.items() if name != "layers" or "widths" not in fields}
     checked(measured(ProbeConfig(act="relu", **fields)))
 
 
-def test_what_the_factors_are_called():
+def test_the_factors_have_their_names():
     result = measured(ProbeConfig(init="xavier", act="relu", layers=10, width=300, batch=300))
     forward, back = (f.evidence for f in trends(result))
     assert re.match(r"300 x 0\.057\d\^2 x 0\.\d+ \(E\[phi\^2\]/q\)", forward)

@@ -30,7 +30,7 @@ def named(result):
 
 
 @pytest.mark.parametrize(("init", "act", "layers", "truth"), PANEL)
-def test_panel(init, act, layers, truth):
+def test_the_verdict_is_right_on_a_panel_of_nets(init, act, layers, truth):
     """Precision: a healthy net has nothing above info. Recall: a faulty net has at least its known faults."""
     result = measured(ProbeConfig(init=init, act=act, layers=layers, **SMALL))
     assert truth <= named(result), [finding.evidence for finding in result.diagnosis]
@@ -80,7 +80,7 @@ def test_saturation_by_bias_and_dead_units_by_bias():
 
 
 @pytest.mark.parametrize(("init", "act"), [("normal:std=1e30", "linear"), ("normal:std=1e19", "relu")])
-def test_what_is_all_nan_does_not_survive(init, act):
+def test_a_signal_of_nan_does_not_survive(init, act):
     result = measured(ProbeConfig(init=init, act=act, layers=5, **SMALL))
     assert (result.healthy, "overflow" in named(result)) == (False, True)
 
@@ -181,7 +181,7 @@ def offered(act, layers, width):
 
 
 @pytest.mark.parametrize("act", initprobe.ACTIVATIONS)
-def test_a_fix_is_clean_itself(act):
+def test_a_fix_has_no_finding_itself(act):
     for fix in offered(act, 10, 60):
         assert run(parsed(fix)).healthy, fix
 
@@ -189,7 +189,7 @@ def test_a_fix_is_clean_itself(act):
 @pytest.mark.slow
 @pytest.mark.parametrize("layers", [10, 50, 100])
 @pytest.mark.parametrize("act", initprobe.ACTIVATIONS)
-def test_a_fix_is_clean_itself_at_any_depth(act, layers):
+def test_a_fix_has_no_finding_itself_at_any_depth(act, layers):
     for fix in offered(act, layers, 100):
         assert run(parsed(fix)).healthy, fix
 

@@ -164,7 +164,7 @@ def test_batch_norm_makes_up_for_a_gradient_that_grows_back():
     assert "exploding-gradient" in rules(judged(init="he", act="relu", norm="batch", layers=50, width=24), "error")
 
 
-def test_the_cause_is_that_of_the_net():
+def test_the_cause_names_the_fault_of_the_net():
     shape = {"widths": (40, 8, 40, 8, 40, 8), "width": None, "layers": None}
     shrinks = judged(init="normal:std=0.01", act="tanh", residual=True, **shape)
     causes = {finding.rule: finding.cause for finding in shrinks.diagnosis}
@@ -183,7 +183,7 @@ def test_the_cause_is_that_of_the_net():
     ],
     ids=str,
 )
-def test_a_fix_is_found_where_there_is_one_and_heals_with_other_seeds(fields):
+def test_a_fix_is_offered_where_one_exists_and_works_with_other_seeds(fields):
     config = ProbeConfig(**{"batch": 60, "draws": 4} | fields)
     lines = {finding.fix for finding in run(config).diagnosis if finding.severity != "info"}
     (line,) = lines

@@ -37,7 +37,7 @@ def test_too_deep_for_its_width(net, seed):
 
 
 @pytest.mark.parametrize("net", SOUND, ids=str)
-def test_wide_enough(net):
+def test_a_net_that_is_wide_enough_is_not_too_deep(net):
     result = judged(*net)
     assert result.typical.loss_probability < 0.01
     assert "too-deep" not in {finding.rule for finding in result.diagnosis}

@@ -150,7 +150,7 @@ def test_on_digits_the_loss_falls_clearly_at_every_layer(digits, act, options):
     assert result.theory_note == "no mean-field prediction: autoencoder weights depend on the data"
 
 
-def test_on_noise_too_and_whatever_its_scale():
+def test_the_loss_falls_on_noise_of_any_scale():
     """The rate is in units of the curvature. So a linear network learns input of a thousand times the size as well."""
     small, large = (
         run(ProbeConfig(init="autoencoder", act="linear", layers=2, width=50, draws=1, input=f"gaussian:std={std}"))
@@ -167,7 +167,7 @@ def test_same_bits_at_any_thread_count_and_again(init):
     assert one_thread == two_threads == again
 
 
-def test_draws_differ():
+def test_fitted_draws_differ():
     result = run(ProbeConfig(init="autoencoder", act="tanh", layers=2, width=30, batch=100, draws=2))
     assert len(set(result.layers[1].output.variance_by_draw)) == 2
 
@@ -229,7 +229,7 @@ def test_lsuv_of_output_with_centring_where_it_can():
         assert layer.output.mean == pytest.approx(0, abs=0.01)
 
 
-def test_failure_to_converge_is_said(initprobe):
+def test_failure_to_converge_is_reported(initprobe):
     """tanh never has variance 1."""
     outcome = initprobe(
         "run", "--init", "lsuv:of=output,tol=0.01", "--act", "tanh", "--layers", 3, "--width", 30, "--no-figures",
@@ -257,7 +257,7 @@ def test_a_dead_layer_is_not_scaled(pool):
     np.testing.assert_array_equal(weight, np.eye(3))
 
 
-def test_what_is_saved_is_what_was_fitted():
+def test_the_saved_weights_are_the_fitted_ones():
     config = ProbeConfig(init="autoencoder", act="tanh", layers=2, width=30, batch=100, draws=1)
     arrays, result = first_network(prepare(config)), run(config)
     h = np.tanh(np.tanh(arrays["x"] @ arrays["W1"] + arrays["b1"]) @ arrays["W2"] + arrays["b2"])
@@ -283,7 +283,7 @@ def test_what_is_saved_is_what_was_fitted():
         ({"init": "he", "bias_init": "forward"}, "bias_init"),
     ],
 )
-def test_what_makes_no_sense_is_refused(fields, words):
+def test_impossible_settings_are_refused(fields, words):
     with pytest.raises(ConfigError, match=words):
         ProbeConfig(act="tanh", **fields)
 

@@ -66,7 +66,7 @@ def test_normal_entries_are_lost_as_the_normal_distribution_says(name):
         assert losses.overflow[place] / entries == pytest.approx(1 - inside[2], abs=1e-3)
 
 
-def test_names_of_formats():
+def test_formats_have_the_usual_names():
     assert format_names("fp16, BF16,half") == ("float16", "bfloat16")
     assert format_names(["e4m3"]) == ("float8_e4m3fn",)
     for wrong in ("float17", "", 3, [16]):

@@ -71,7 +71,7 @@ def test_a_second_draw_is_added_to_the_first():
     np.testing.assert_array_equal(table, count(np.concatenate([first, second])[None], sketch.grid)[0])
 
 
-def test_what_waits_is_a_copy_and_never_waits_twice():
+def test_a_waiting_tensor_is_a_copy_and_never_waits_twice():
     few = SmallTensors(None)
     track, tensor = Track.like(torch.ones(4), 0, fine=True), torch.ones(4)
     track.add(tensor, few)

@@ -198,7 +198,7 @@ def test_norms_and_skips_learn(fields):
     assert result.training.final_loss < 0.8 * result.loss.chance
 
 
-def test_divergence_is_said_with_its_step_and_layer_and_never_as_nan(initprobe):
+def test_divergence_is_reported_with_its_step_and_layer_and_never_as_nan(initprobe):
     outcome = initprobe(
         "run", "--init", "he", "--act", "relu", "--layers", 4, "--width", 40, "--train-steps", 50,
         "--learning-rate", 1e6, "--export-json", "r.json", "-o", "out",

@@ -55,7 +55,7 @@ def test_moments_are_those_of_the_product(kind, dtype):
 
 
 @pytest.mark.parametrize("kind", ["normal", "dead units"])
-def test_what_is_sampled_is_of_those_rows(kind):
+def test_sampled_statistics_are_those_of_the_sampled_rows(kind):
     h, delta = pair(kind, "float32")
     rows = np.arange(0, FAN_IN, 7)
     sampled = h[:, rows].T @ delta
@@ -107,7 +107,7 @@ def test_a_run_says_what_it_sampled_and_an_option_turns_it_off():
     assert "full-weight-gradient" not in whole.table()
 
 
-def test_rows_that_are_no_picture_of_all_are_not_taken_for_it():
+def test_rows_that_do_not_represent_the_batch_are_not_sampled():
     """3 of 700 inputs are not 0: the sampled rows are all 0, and the matrix is not."""
     h, delta = pair("normal", "float32")
     h[:, 3:] = 0
@@ -116,7 +116,7 @@ def test_rows_that_are_no_picture_of_all_are_not_taken_for_it():
     assert sketch.peak > 0
 
 
-def test_a_gradient_of_zeros_is_one():
+def test_a_gradient_of_zeros_is_reported_as_zeros():
     h, delta = pair("normal", "float32")
     sketch = recorded(h, np.zeros_like(delta), np.arange(0, FAN_IN, 7))
     assert (sketch.is_zero, sketch.by_draw[0].variance) == (True, 0)

@@ -20,7 +20,7 @@ def test_map_gives_results_in_order(threads, count):
 
 
 @pytest.mark.parametrize("threads", THREADS)
-def test_what_is_put_off_is_done_by_the_end_with_its_results_in_order(threads):
+def test_deferred_work_is_done_by_the_end_with_its_results_in_order(threads):
     outcomes = {}
     with workers(threads) as pool:
         for task in range(3 * MOST_WAITING):
@@ -31,7 +31,7 @@ def test_what_is_put_off_is_done_by_the_end_with_its_results_in_order(threads):
         assert outcomes == {task: [(task, block) for block in range(task % 5 + 1)] for task in range(3 * MOST_WAITING)}
 
 
-def test_no_more_waits_than_is_said():
+def test_no_more_work_waits_than_the_limit():
     """Each waiting task keeps what it reads in memory, so the caller does some before it puts off more."""
     held, gate, begun = threading.Event(), threading.Event(), []
     with workers(2) as pool:
@@ -46,7 +46,7 @@ def test_no_more_waits_than_is_said():
 
 
 @pytest.mark.parametrize("there_are", [0, 2])
-def test_where_the_system_gives_no_more_threads(monkeypatch, there_are):
+def test_work_is_done_where_the_system_gives_no_more_threads(monkeypatch, there_are):
     start, started = threading.Thread.start, []
 
     def grudging(thread):
@@ -82,7 +82,7 @@ def test_a_fault_in_a_block_reaches_the_caller(threads):
 
 @pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("where", ["work", "then"])
-def test_a_fault_in_what_was_put_off_reaches_the_caller(threads, where):
+def test_a_fault_in_deferred_work_reaches_the_caller(threads, where):
     def then(results):
         if where == "then":
             raise OneFaultError

@@ -273,7 +273,7 @@ def test_sparse_cuts_the_same_number_of_every_units_inputs(fans: tuple[int, int]
     assert set(np.count_nonzero(matrix == 0, axis=0)) == {math.ceil(sparsity * fans[0])}
 
 
-def test_what_sparse_keeps_is_normal_and_anywhere() -> None:
+def test_entries_that_sparse_keeps_are_normal_and_at_random_places() -> None:
     matrix = _sample(made("sparse:sparsity=0.6,std=0.3"), (500, 300), seed=6)
     kept = matrix[matrix != 0]
     assert _ks_distance(kept, stats.norm(scale=0.3).cdf) < _largest_ks_distance(kept.size)
@@ -401,7 +401,7 @@ TYPED = {
 @pytest.mark.parametrize(
     ("canonical", "typed"), [(key, name) for key, names in TYPED.items() for name in names.split()]
 )
-def test_names_people_type(canonical: str, typed: str) -> None:
+def test_names_that_people_type_are_understood(canonical: str, typed: str) -> None:
     for spelling in (typed, typed.upper(), typed.lower(), typed.replace("_", "-"), typed.replace("_", ""), typed + "_"):
         assert INITIALIZERS[spelling].name == canonical
 

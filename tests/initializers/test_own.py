@@ -119,7 +119,7 @@ def test_a_reference_is_not_read_as_parameters():
         ("normal:gain=2", "takes no parameters, but gain is given"),
     ],
 )
-def test_what_is_refused_is_one_line(initprobe, name, words):
+def test_a_refused_initializer_is_an_error_of_one_line(initprobe, name, words):
     sizes = ["--input-width", 50, "--widths", "60,70", "--batch", 20, "--draws", 1]
     outcome = initprobe("run", "--init", f"owninits:{name}", "--act", "tanh", *sizes, "--no-figures")
     assert outcome.code == 2, outcome.err
@@ -137,7 +137,7 @@ def test_no_module_and_no_bias(initprobe):
 @pytest.mark.parametrize(
     ("name", "variance", "kurtosis"), [("normal", 1 / 300, 3.0), ("wide", 2 / 500, 1.8), ("scaled", 1 / 300, 1.0)]
 )
-def test_the_law_is_that_of_the_weights(name, variance, kurtosis):
+def test_the_distribution_is_that_of_the_weights(name, variance, kurtosis):
     """Of 2^21 normal entries or more: 5 SD of the variance are 0.5%, of the kurtosis 5 sqrt(24 / 2^21)."""
     law = initializer_of(as_initializer(f"owninits:{name}")).law(300, 200)
     assert law.variance == pytest.approx(variance, rel=5 * math.sqrt(2 / 2**21))
@@ -145,7 +145,7 @@ def test_the_law_is_that_of_the_weights(name, variance, kurtosis):
     assert (law.mean, law.fault, law.orthogonal) == (0, None, False)
 
 
-def test_a_mean_and_orthogonal_columns_are_seen():
+def test_a_mean_and_orthogonal_columns_are_recognised():
     skewed, haar = (initializer_of(as_initializer(f"owninits:{name}")).law(300, 200) for name in ("skewed", "haar"))
     assert skewed.mean == pytest.approx(0.5 / 300, rel=0.01)
     assert (haar.orthogonal, haar.mean, haar.fault) == (True, 0, None)
@@ -245,7 +245,7 @@ def test_a_faulty_net_gets_a_fix_and_a_residual_one_keeps_the_function():
     assert "--init owninits:wide" in exploding.diagnosis[0].fix and "--branch-scale" in exploding.diagnosis[0].fix
 
 
-def test_phase_marks_it_or_says_why_not(initprobe):
+def test_phase_marks_an_own_initializer_or_says_why_not(initprobe):
     words = ("phase", "--act", "tanh", "--width", 60)
     marked = initprobe(*words, "--mark", "owninits:normal")
     assert marked.code == 0 and "owninits:normal" in marked.out
@@ -255,7 +255,7 @@ def test_phase_marks_it_or_says_why_not(initprobe):
         assert refused.code == 2 and why in refused.err
 
 
-def test_explain_measures_it(initprobe):
+def test_explain_measures_an_own_initializer(initprobe):
     outcome = initprobe("explain", "owninits:normal", "--fan-in", 200, "--fan-out", 100)
     assert outcome.code == 0
     lines = {line[:20].strip(): line[20:] for line in outcome.out.splitlines()}
@@ -269,7 +269,7 @@ def test_explain_measures_it(initprobe):
     assert initprobe("explain", "owninits:fails").code == 2
 
 
-def test_a_sweep_takes_it_and_its_file_is_part_of_the_key(initprobe, tmp_path, home):
+def test_a_sweep_takes_an_own_initializer_and_its_file_is_part_of_the_key(initprobe, tmp_path, home):
     (tmp_path / "s.yaml").write_text(
         "version: 1\nname: s\ndefaults: {act: tanh, width: 20, batch: 20, draws: 1, layers: 3}\n"
         "grid: {init: ['owninits:normal', {name: 'owninits:haar'}, xavier]}\n"

@@ -361,7 +361,7 @@ def test_a_bad_file_is_refused_in_one_line(initprobe, tmp_path, kind):
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x93NUMPY nonsense", b"PK\x03\x04 nonsense"])
-def test_what_is_no_archive_is_refused(tmp_path, content):
+def test_a_file_that_is_no_archive_is_refused(tmp_path, content):
     (tmp_path / "w.npz").write_bytes(content)
     with pytest.raises(InputError, match=r"w\.npz: (is not an \.npz file|cannot be read)"):
         read_weights(tmp_path / "w.npz")
@@ -415,7 +415,7 @@ CONFLICTS = [
 
 
 @pytest.mark.parametrize(("option", "value"), CONFLICTS)
-def test_what_the_file_decides_cannot_be_asked_for(initprobe, two, option, value):
+def test_options_that_the_file_decides_are_refused(initprobe, two, option, value):
     outcome = initprobe("run", "--weights", two, "--act", "tanh", option, value)
     assert outcome.code == 2
     assert outcome.err.startswith(f"Error: {option}: ")

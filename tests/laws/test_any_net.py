@@ -60,12 +60,12 @@ def report(fields, drawn):
 
 @given(fields=FIELDS)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_any_net(fields):
+def test_any_random_net_is_measured_without_a_fault(fields):
     report(fields, drawn=False)
 
 
 @pytest.mark.slow
 @given(fields=FIELDS)
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_many_nets(fields):
+def test_many_random_nets_are_measured_without_a_fault(fields):
     report(fields, drawn=True)

@@ -65,14 +65,14 @@ def _short(args: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("seed", range(SHARES))
-def test_no_call_ends_in_a_traceback(world, seed):
+def test_no_random_call_ends_in_a_traceback(world, seed):
     codes = _fuzz(world, seed, 40)
     assert codes[0] and codes[2]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 120))
-def test_ten_thousand_calls_end_in_words(world, seed):
+def test_ten_thousand_random_calls_end_without_a_traceback(world, seed):
     print(f"seed {seed}: {dict(_fuzz(world, seed, 500))}")
 
 
@@ -95,7 +95,7 @@ def test_no_file_ends_in_a_traceback(world, kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", FILES)
-def test_three_thousand_files_end_in_words(world, kind):
+def test_three_thousand_random_files_end_without_a_traceback(world, kind):
     _fuzz_files(world, kind, 1000)
 
 

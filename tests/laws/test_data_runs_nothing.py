@@ -136,14 +136,14 @@ def test_validate_and_dry_run_look_at_no_function(home, initprobe):
         ("evil:", "is not key=value"),
     ],
 )
-def test_what_is_wrong_as_text_is_still_said(home, initprobe, act, words):
+def test_errors_in_the_text_are_still_reported(home, initprobe, act, words):
     Path("bad.yaml").write_text(FILE.replace("[tanh, 'evil:f', {name: 'box.inner:f'}]", f"['{act}']"))
     for args in (("validate", "bad.yaml"), ("sweep", "bad.yaml", "--dry-run")):
         said = initprobe(*args)
         assert said.code == 2 and words in said.out + said.err
 
 
-def test_what_needs_the_function_is_left_open(home):
+def test_a_check_that_needs_the_function_is_left_open(home):
     config = check_resolved(ProbeConfig(init="critical", act="evil:f"), importing=False)
     assert config.initializer.name == "critical" and own_names(config) == ("evil:f",)
     with pytest.raises(ConfigError, match="not imported"):

@@ -70,24 +70,24 @@ LARGE = ("normal:std=3e153", "normal:std=1e154", "constant:value=1e153")
 
 
 @pytest.mark.parametrize(("act", "dtype"), a_share(itertools.product(specs(ACTIVATIONS), DTYPES)))
-def test_activations(act, dtype):
+def test_activations_hold_at_the_ends_of_the_float_range(act, dtype):
     check(init="xavier", act=act, dtype=dtype)
 
 
 @pytest.mark.parametrize(("init", "dtype"), a_share(itertools.product([*specs(INITIALIZERS), *LARGE], DTYPES)))
-def test_initializers(init, dtype):
+def test_initializers_hold_at_the_ends_of_the_float_range(init, dtype):
     check(init=init, act="relu", dtype=dtype)
 
 
 @pytest.mark.parametrize("source", a_share(specs(INPUTS)))
-def test_inputs(source):
+def test_inputs_hold_at_the_ends_of_the_float_range(source):
     check(init="xavier", act="relu", input=source, dtype="float64")
 
 
 @pytest.mark.parametrize(
     "act", ["elu:alpha=1e200", "leaky_relu:slope=1e308", "softplus:beta=1e-320", "celu:alpha=1e76"]
 )
-def test_what_theory_cannot_hold_is_refused_with_the_range(act):
+def test_numbers_beyond_the_range_of_theory_are_refused_with_the_range(act):
     with pytest.raises(ConfigError, match=r"must lie between .* and 1e\+75, not "):
         ProbeConfig(init="he", act=act)
 
@@ -165,7 +165,7 @@ def test_the_smallest_nets(init, shape):
         "run --init constant:value=1e-320 --act relu --layers 1 --width 1 --batch 2 --draws 1 --dtype float64 -o out",
     ],
 )
-def test_commands(command, initprobe):
+def test_commands_hold_at_the_ends_of_the_float_range(command, initprobe):
     outcome = initprobe(*command.split())
     assert outcome.code == 0
     assert all(line.startswith(("note: ", "wrote ")) for line in outcome.err.splitlines())

@@ -40,7 +40,7 @@ def trains(init, act, layers):
         ("zeros", "relu", 5, False),
     ],
 )
-def test_the_clear_cases(init, act, layers, expected):
+def test_the_verdict_predicts_training_in_the_clear_cases(init, act, layers, expected):
     assert trains(init, act, layers) is expected
 
 

@@ -77,7 +77,7 @@ def test_a_prediction_is_right_or_says_how_far_it_may_be_off(fields):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(200))
-def test_it_is_so_for_random_means_and_biases(number):
+def test_predictions_hold_for_random_means_and_biases(number):
     """Means of weights of either sign, four kinds of biases, every activation, noise and digits."""
     rng, width = np.random.default_rng((2, number)), [50, 100, 200, 500][number % 4]
     std, mean = math.sqrt(rng.choice([1, 1.5, 2, 2.5]) / width), rng.uniform(-4, 4) / width

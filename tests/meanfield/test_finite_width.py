@@ -101,7 +101,7 @@ def test_log_normal_shift():
     assert math.expm1(many.sd**2) == pytest.approx(math.expm1(spread.sd**2) / 16)
 
 
-def test_what_does_not_vary_has_a_spread_of_zero():
+def test_a_signal_that_does_not_vary_has_a_spread_of_zero():
     """Up to rounding, which for three draws leaves a variance below 0."""
     for draws in range(1, 100):
         assert Spread(sd=0.0, bias=0.0).averaged(draws).sd == pytest.approx(0, abs=1e-7)

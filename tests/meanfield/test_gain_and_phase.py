@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ NFNETS = {
 
 
 @pytest.mark.parametrize("name", GAINS)
-def test_gains(name):
+def test_gains_are_those_of_forty_digits(name):
     row = gain_row(ACTIVATIONS[name])
     got = (row.forward, row.backward, row.mean_removed, row.chi_1, row.spectrum)
     assert got == pytest.approx(GAINS[name], rel=1e-12)
@@ -60,7 +61,7 @@ def test_mean_removed_gain_is_that_of_nfnets(name):
     assert gain_row(ACTIVATIONS[name]).mean_removed == pytest.approx(NFNETS[name], rel=2e-3)
 
 
-def test_torch_gains():
+def test_gains_of_torch_are_listed():
     gains = {name: torch_gain(ACTIVATIONS[name]) for name in ("linear", "sigmoid", "tanh", "relu", "selu", "gelu")}
     assert gains == {
         "linear": 1, "sigmoid": 1, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 0.75, "gelu": None,
@@ -223,3 +224,16 @@ def test_a_fine_phase_diagram_leaves_no_cell_unsettled():
     diverges = diagram.settling == "diverges"
     assert np.array_equal(np.isnan(diagram.q), diverges)
     assert np.array_equal(diverges, np.broadcast_to(diagram.sigma_w**2 > 2, diverges.shape))
+
+
+def test_an_activation_that_is_flat_around_zero_has_no_edge_of_chaos_there():
+    """As PyTorch's Hardshrink, which passes nothing of a small signal."""
+    shrink = replace(
+        ACTIVATIONS["linear"],
+        value=lambda z: np.where(np.abs(z) > 0.5, z, 0.0),
+        slope=lambda z, h: (np.abs(z) > 0.5) * 1.0,
+        kinks=(-0.5, 0.5),
+    )
+    assert critical_line(shrink, 0.0) is None
+    diagram = phase_diagram(shrink, [0.5, 2.0], [0.0, 0.3])
+    assert diagram.settling[0].tolist() == ["vanishes", "diverges"]

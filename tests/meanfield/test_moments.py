@@ -151,7 +151,7 @@ CLOSED = [
 
 @pytest.mark.parametrize("q", LENGTHS)
 @pytest.mark.parametrize("act, closed", CLOSED, ids=[f"{act.name}-{i}" for i, (act, _) in enumerate(CLOSED)])
-def test_closed_forms(act, closed, q):
+def test_moments_agree_with_closed_forms(act, closed, q):
     got, (mean, square, slopes) = moments(act, q), closed(q)
     assert float(got.mean) == near(mean, math.sqrt(square))
     assert float(got.square) == near(square, 0)

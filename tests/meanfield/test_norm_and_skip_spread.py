@@ -58,7 +58,7 @@ def test_spread_over_networks(name, tmp_path):
             assert abs(math.log(of_mean / predicted)) < allowed + 2 * predicted, (layer.layer, of_mean, predicted)
 
 
-def test_chance_explains_most_of_what_is_measured():
+def test_chance_explains_most_measured_deviations():
     """Outputs and gradients of single draws: |z| > 3 is rare, and the root mean square of z is near 1."""
     scores = []
     for seed in range(3):

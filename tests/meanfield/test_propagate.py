@@ -173,7 +173,7 @@ def test_beyond_the_float_range_nothing_warns(name, gain):
     assert theory[-1].output_variance == 0 or not math.isfinite(theory[-1].output_variance)
 
 
-def test_zero_weights():
+def test_zero_weights_are_predicted():
     theory = predict(ACTIVATIONS["sigmoid"], square_net(0.0, 10, 3), InputMoments.noise(), 10)
     assert [layer.preactivation_variance for layer in theory] == [0, 0, 0]
     assert theory[-1].output_mean == 0.5

@@ -29,7 +29,7 @@ def test_measured_and_predicted_agree(fields, layers):
     assert abs(1 / gradient.measured - 1 / gradient.predicted) < 5 * spread / layers
 
 
-def test_far_from_the_edge_the_fit_is_the_limit():
+def test_far_from_the_edge_the_fitted_depth_scale_is_the_limit():
     """N(0, 0.01^2) and tanh: phi is its tangent from layer 2 on, so all scales are -1/log(sigma_w^2)."""
     depths = scales(init="normal:std=0.01", layers=10)
     expected = -1 / math.log(300 * 0.01**2)

@@ -274,7 +274,7 @@ def test_the_scale_of_fixup_for_the_other_layers_is_a_gain():
         ({"block": True}, "block: "),
     ],
 )
-def test_bad_values_are_one_line(fields, words):
+def test_bad_values_are_an_error_of_one_line(fields, words):
     with pytest.raises(ConfigError) as caught:
         config_of(**fields)
     assert words in str(caught.value)

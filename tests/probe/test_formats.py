@@ -102,6 +102,6 @@ def test_healthy_nets_fit():
     assert run(config).healthy
 
 
-def test_tensors_that_are_not_finite_are_said_to_be_left_out():
+def test_tensors_that_are_not_finite_are_reported_as_left_out():
     table = run(ProbeConfig(init="normal:std=1e30", act="relu", layers=3, width=20, batch=8, formats="fp16")).table()
     assert "left out  tensors of 2 layers from 2 on" in table

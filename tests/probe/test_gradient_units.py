@@ -52,7 +52,7 @@ def test_gradient_is_right_at_every_layer(std, layers, width):
     assert abs(logs[0]) > 2 * np.log10(float(np.finfo(np.float32).max))  # far beyond the dtype
 
 
-def test_what_the_dtype_would_lose_is_said_with_its_layer():
+def test_entries_lost_to_the_dtype_are_reported_with_their_layer():
     result = measured(ProbeConfig(init="normal:std=0.01", act="tanh", layers=120, width=64, batch=100, draws=1))
     statuses = [layer.output_gradient.status for layer in result.layers]
     first = max(layer.layer for layer in result.layers if layer.output_gradient.status == "underflow")

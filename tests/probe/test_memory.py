@@ -39,7 +39,7 @@ def test_segments_give_the_same_bits(case, monkeypatch):
 
 
 @pytest.mark.parametrize("fields", [{"batches": 2}, {"init": "lsuv"}, {"loss": "mse"}, {"train_steps": 1}])
-def test_what_needs_the_whole_network_holds_it(fields, monkeypatch):
+def test_statistics_of_the_whole_network_hold_its_weights(fields, monkeypatch):
     monkeypatch.setattr(memory_parts, "KEPT_BYTES", 0)
     config = ProbeConfig(**{"init": "he", "act": "relu", "layers": 9, "width": 20, "batch": 10} | fields)
     assert segments(config, (20,) * 10, 10) == [range(9)]

@@ -103,5 +103,5 @@ def test_a_small_run_takes_what_the_program_takes(case, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2, 4])
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_said_is_what_it_takes(case, threads, tmp_path):
+def test_the_stated_memory_is_the_memory_taken(case, threads, tmp_path):
     check(CASES[case], threads, tmp_path)

@@ -60,7 +60,7 @@ def test_experiments_that_differ_have_names_that_differ(home):
     assert all(len(name) <= 120 and name.isascii() and "/" not in name for name in names)
 
 
-def test_what_is_at_its_default_is_left_out():
+def test_defaults_are_left_out_of_names():
     config = ProbeConfig(init="xavier", act="tanh", layers=10)
     assert slug(config, (500,) * 11) == "xavier-tanh-10x500"
     same = ProbeConfig(init="xavier", act="tanh", width=500, batch=1000, draws=4, seed=0, dtype="float32")

@@ -36,7 +36,7 @@ def test_names_are_what_people_type(fields, name):
     assert named(**fields) == name
 
 
-def test_what_loses_digits_keeps_its_difference():
+def test_names_that_lose_digits_still_differ():
     names = [named(init=f"xavier:gain={gain!r}") for gain in (math.sqrt(2), math.nextafter(math.sqrt(2), 2), 1.414)]
     assert len(set(names)) == 3
     assert all(re.fullmatch(r"xavier-gain1\.414(-tanh-2x9-[0-9a-f]{8})?(-tanh-2x9)?", name) for name in names)

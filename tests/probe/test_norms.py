@@ -197,7 +197,7 @@ def test_batch_norm_has_no_jacobian_of_one_sample():
         ({"residual": True, "branch_scale": True}, "branch_scale"),
     ],
 )
-def test_bad_values_are_one_line(fields, words):
+def test_bad_values_are_an_error_of_one_line(fields, words):
     with pytest.raises(ConfigError) as caught:
         ProbeConfig(init="he", act="relu", **fields)
     assert words in str(caught.value)
@@ -225,7 +225,7 @@ def test_branch_scale_with_the_number_of_layers(text, value):
     assert config.branch_factor == pytest.approx(value, rel=1e-15)
 
 
-def test_what_a_result_calls_itself(initprobe):
+def test_a_result_names_its_norm(initprobe):
     outcome = initprobe(
         "run", "--init", "he", "--act", "relu", "--width", 20, "--batch", 30, "--layers", 8, "--norm", "Layer",
         "--residual", "--branch-scale", "1/sqrt(2L)", "--no-figures",

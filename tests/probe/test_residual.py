@@ -148,7 +148,7 @@ def test_branches_of_zero_are_predicted_exactly():
         assert layer.theory.output_gradient_variance == pytest.approx(1, rel=1e-12)
 
 
-def test_what_is_not_derived_is_null_and_said():
+def test_what_theory_does_not_derive_is_null_with_a_reason():
     plain = {"act": "tanh", "layers": 2, "width": 30, "batch": 20, "draws": 2}
     for fields in SURROUNDINGS.values():
         layer = measured(ProbeConfig(init="xavier", **plain, **fields)).layers[1]
@@ -199,7 +199,7 @@ def named(**fields):
     ],
 )
 @pytest.mark.any_processor
-def test_the_verdict(fields, truth):
+def test_the_verdict_of_residual_nets_is_right(fields, truth):
     """Growth as a power of depth is no finding; what a norm does not repair is reported."""
     assert named(**fields) == truth
 

@@ -23,7 +23,7 @@ def _fail(request, answer):
     raise ZeroDivisionError
 
 
-def test_it_answers(capfd):
+def test_the_copied_process_answers(capfd):
     with Fork(_echo) as fork:
         assert fork.communicate(b"x" * 200_000) == (b"x" * 200_000 + b"/dev/null", None)
     assert fork.returncode == 0

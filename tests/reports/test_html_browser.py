@@ -61,7 +61,7 @@ def _text(page, selector):
     return page.inner_text(selector)
 
 
-def test_one_result(opened, results):
+def test_the_page_of_one_result_works_in_a_browser(opened, results):
     page = opened(run_page(results[0], "initprobe run"), permissions=["clipboard-read", "clipboard-write"])
     assert page.locator(".uplot").count() == 3 and page.locator("svg.still").count() == 0
     assert _text(page, "#bars p").startswith("layer 1, output h")
@@ -126,14 +126,14 @@ def test_a_table_is_sorted_by_numbers(opened, results):
         assert sorted_values == sorted(sorted_values, reverse=reverse) and sorted_values[0] != sorted_values[-1]
 
 
-def test_without_scripts(opened, results):
+def test_the_page_works_without_scripts(opened, results):
     page = opened(run_page(results[0], "initprobe run"), java_script_enabled=False, color_scheme="dark")
     assert page.locator("svg.still").count() == 3
     assert page.locator("button.copy").first.is_hidden() and page.locator("#histogram").is_hidden()
     assert page.locator('table[data-rows="layer"] tbody tr').count() == 6
 
 
-def test_many_runs(opened, results):
+def test_the_page_of_many_runs_works_in_a_browser(opened, results):
     cards = [
         card({"init": init, "width": width, "residual": width == 10, "seed": seed}, result, "initprobe run")
         for init, result in zip(("small", "xavier"), results, strict=True)
@@ -176,7 +176,7 @@ def test_any_axis_can_be_filtered(opened, results):
     assert page.evaluate("document.documentElement.scrollWidth") == NARROW["width"]
 
 
-def test_two_sides(opened, results):
+def test_the_page_of_a_comparison_works_in_a_browser(opened, results):
     sides = [Side("done", digest(result)) for result in results]
     both = BothSides("the run", *sides, ["verdict was vanishing-output, is survives"])
     gone = BothSides("gone", sides[0], Side("missing", None), [])

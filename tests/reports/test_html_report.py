@@ -192,7 +192,7 @@ def _data(path):
     return page, page.data
 
 
-def test_run_and_show(initprobe, tmp_path):
+def test_run_and_show_write_the_same_page(initprobe, tmp_path):
     net = ("--init", "normal:std=0.01", "--act", "tanh", *SMALL)
     initprobe("run", *net, "-o", "out", "--no-figures", "--report", "a.html")
     page, data = _data(tmp_path / "a.html")
@@ -210,7 +210,7 @@ def test_a_page_on_standard_output_is_alone_there(initprobe):
     assert "SIGNAL SURVIVES" in outcome.err
 
 
-def test_compare(initprobe, tmp_path):
+def test_compare_writes_a_page(initprobe, tmp_path):
     initprobe("compare", "--init", "he", "--init", "xavier", "--act", "relu", *SMALL, "--report", "a.html")
     _, data = _data(tmp_path / "a.html")
     assert [run["axes"] for run in data["runs"]] == [{"init": "he", "act": "relu"}, {"init": "xavier", "act": "relu"}]
@@ -234,7 +234,7 @@ def test_sweep_check_results_and_diff(initprobe, tmp_path):
     assert len(pairs) == 4 and all(pair["old"] == pair["new"] for pair in pairs)
 
 
-def test_spectrum(initprobe, tmp_path):
+def test_spectrum_writes_a_page(initprobe, tmp_path):
     shape = ("--layers", "3", "--width", "20")
     initprobe("spectrum", "--init", "orthogonal", "--act", "tanh", *shape, "--report", "a.html")
     titles = [chart["title"] for chart in _data(tmp_path / "a.html")[1]["charts"]]
@@ -242,7 +242,7 @@ def test_spectrum(initprobe, tmp_path):
 
 
 @pytest.mark.torch
-def test_a_model(initprobe, tmp_path, monkeypatch):
+def test_a_model_has_a_page(initprobe, tmp_path, monkeypatch):
     (tmp_path / "net_of_report.py").write_text(
         "from torch import nn\n\ndef make():\n    return nn.Sequential(nn.Linear(8, 9), nn.ReLU(), nn.Linear(9, 2))\n"
     )

@@ -128,7 +128,7 @@ def test_a_result_says_its_verdict_and_shape(result):
     assert "signal survives" in repr(run(ProbeConfig(init="he", act="relu", layers=2, width=40, batch=40)))
 
 
-def test_other_results_too():
+def test_other_results_are_shown_in_a_notebook():
     from initprobe.probe.experiment import prepare
     from initprobe.studies.recommendation import recommend
     from initprobe.studies.spectrum import measure

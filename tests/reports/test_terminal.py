@@ -80,7 +80,7 @@ def test_a_long_table_loses_its_middle_on_a_terminal_alone(results, lines, case)
         assert numbers(everything)[0] == list(range(1, 51))
 
 
-def test_what_is_left_out_is_like_what_is_shown(results):
+def test_rows_left_out_are_like_rows_shown(results):
     """Layers at which a status changes are shown."""
     result = results["faulty"]
     shown = shown_layers(result, 20)
@@ -123,7 +123,7 @@ def test_no_character_becomes_a_question_mark(encoding):
     assert plain.encode(encoding).decode(encoding) == plain
 
 
-def test_what_is_replaced_leaves_json_and_csv_whole():
+def test_replaced_characters_leave_json_and_csv_whole():
     """Neither a quote nor a comma comes in, and what nothing stands for is escaped as JSON escapes it."""
     every = "".join(map(chr, [*range(0x80, 0xD800), *range(0xE000, 0x11000), 0x1F600]))
     plain = showable(every, "ascii")
@@ -139,7 +139,7 @@ PLAIN = ("PYTHONIOENCODING=ascii", "PYTHONIOENCODING=cp1252", "LANG=C", "LC_ALL=
 
 
 @pytest.mark.parametrize("variable", PLAIN)
-def test_a_run_on_a_plain_terminal(variable):
+def test_a_run_prints_on_a_plain_terminal(variable):
     variables = dict([variable.split("=")])
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHONIO"))}
     done = subprocess.run([sys.executable, "-m", "initprobe", *RUN], env=clean | variables, capture_output=True)

@@ -103,7 +103,7 @@ def test_csv_has_a_row_per_layer_and_fixed_columns(which, request, healthy):
         (1.0, "1.00"),
     ],
 )
-def test_short_numbers(value, text):
+def test_short_numbers_are_written(value, text):
     assert short(value) == text
 
 
@@ -111,7 +111,7 @@ def test_a_number_no_float_holds_is_printed_from_its_logarithm():
     assert short(None, -401.5) == "3.2e-402"
 
 
-def test_small_words():
+def test_short_words_are_chosen():
     assert (factor(2.0), factor(0.25)) == ("x2.00", "x0.250")
     assert (percent(None), percent(1e-9), percent(1.0), percent(0.036)) == ("-", "<0.1", "100", "3.6")
     assert sparkline([0, 1e-3, 0.5, 1]) == " ▁▄█"

@@ -103,7 +103,7 @@ def test_the_reach_is_given_where_none_holds(act):
     assert not chosen(act, choice.reach + 1).holds
 
 
-def test_why_none_holds():
+def test_the_reason_is_given_where_no_weights_hold():
     assert "length map is steeper than 1" in chosen("gelu", 60).reasons[0]
     assert "saturates 66" in chosen("sigmoid", 10).reasons[0]
     assert "Var(dL/dW) changes x" in chosen("softplus", 60).reasons[0]
@@ -170,7 +170,7 @@ def test_chi_1_is_the_factor_of_the_last_layer():
     assert advice.predicted.length_slope == pytest.approx(0.783, abs=0.01)
 
 
-def test_an_own_activation():
+def test_recommend_takes_an_own_activation():
     own = initprobe.Activation(
         name="half_tanh", value=lambda z: np.tanh(z / 2), slope=lambda z, h: (1 - h * h) / 2, formula="", reference=""
     )
@@ -393,7 +393,7 @@ def test_a_chain_of_single_units_is_refused(width):
         ("--act tanh --layers 3 --goal up", "Invalid value for '--goal'"),
     ],
 )
-def test_bad_input_is_one_line(initprobe, words, complaint):
+def test_bad_input_is_an_error_of_one_line(initprobe, words, complaint):
     shown = initprobe("recommend", *words.split())
     assert (shown.code, shown.out) == (2, "")
     assert complaint in shown.err

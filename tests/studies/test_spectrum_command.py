@@ -116,7 +116,7 @@ def test_real_data_is_taken_as_input(initprobe, tmp_path):
         (("--init", "he", "--threads", "0"), "threads"),
     ],
 )
-def test_bad_input_is_one_line_and_code_2(initprobe, args, words):
+def test_bad_input_is_an_error_of_one_line_with_code_2(initprobe, args, words):
     outcome = initprobe("spectrum", *SMALL, *args)
     assert outcome.code == 2 and words in outcome.err and not outcome.out
 

@@ -132,7 +132,7 @@ def test_each_rule_judges_its_slope(slopes, rules):
     assert result.transfers is (len(rules) == 1)
 
 
-def test_seeds_that_do_not_decide_are_said():
+def test_seeds_that_do_not_decide_are_reported():
     widths = (32, 64, 128)
     networks = [[network(width, 0, 0.3, noise=noise) for noise in (0.3, 3)] for width in widths]
     result = judged(widths, networks, "adam")
@@ -157,12 +157,12 @@ def test_the_record_is_written_as_json_and_read_again():
         ("he", {}, "must be a ProbeConfig"),
     ],
 )
-def test_what_cannot_be_checked_is_refused(config, settings, message):
+def test_networks_that_cannot_be_checked_are_refused(config, settings, message):
     with pytest.raises(ConfigError, match=message):
         checked(config, **settings)
 
 
-def test_what_would_not_fit_is_refused_before_it_starts():
+def test_networks_that_would_not_fit_are_refused_before_training():
     with pytest.raises(MemoryLimitError, match="lower `widths`"):
         checked(widths=(64, 10**7))
 
@@ -271,12 +271,12 @@ def test_show_prints_and_draws_it_again(initprobe, tmp_path):
         (("--init", "he", "--act", "relu", "--input", "a.npy", "--input", "b.npy"), "--input: give one"),
     ],
 )
-def test_wrong_options_are_one_line(initprobe, args, message):
+def test_wrong_options_are_an_error_of_one_line(initprobe, args, message):
     outcome = initprobe("width", *args)
     assert outcome.code == 2 and message in outcome.err and outcome.err.count("\n") == 1
 
 
-def test_findings_are_empty_without_a_fault():
+def test_a_network_without_a_fault_has_no_finding():
     widths = (32, 64, 128)
     slopes = judged(widths, [[network(width)] * 2 for width in widths], "sgd").slopes
     assert transfers(findings_of(slopes, list(slopes.lines())))

@@ -138,7 +138,7 @@ def test_a_variance_of_one_is_no_lost_variance(relu, checks):
     assert breach.reason == "lost (overflow) at layer 4"
 
 
-def test_healthy(relu, checks):
+def test_a_healthy_run_holds_the_check(relu, checks):
     faulty = relu.model_copy(update={"healthy": False})
     fine = relu.model_copy(update={"healthy": True})
     assert breaches_of(checks("{healthy: true}"), fine) == breaches_of(checks("{healthy: false}"), faulty) == ()
@@ -155,7 +155,7 @@ def test_z_is_judged_by_its_size(relu, checks):
     assert breaches_of(checks("{theory.z: {max: 6, layers: 3}}"), far) == ()
 
 
-def test_what_was_lost_is_a_breach_with_its_status(relu, checks):
+def test_a_lost_number_is_a_breach_with_its_status(relu, checks):
     lost = _with_output(relu, 2, status="overflow", variance=None, dead_fraction=None)
     breaches = breaches_of(checks("{output.variance: {min: 0}, output.dead_fraction: {max: 1}}"), lost)
     assert [(breach.name, breach.layer, breach.value) for breach in breaches] == [
@@ -173,7 +173,7 @@ def test_a_net_that_really_overflows(checks):
     assert (breach.layer, breach.reason) == (4, "lost (overflow)")
 
 
-def test_what_does_not_apply_is_no_breach_and_said(relu, checks):
+def test_a_number_that_does_not_apply_is_no_breach_and_is_reported(relu, checks):
     tanh = _run(init="xavier", act="tanh")
     asked = checks("{output.dead_fraction: {max: 0.2}, output.variance: {min: 0}}")
     assert breaches_of(asked, tanh) == ()
@@ -233,7 +233,7 @@ def test_several_bounds_on_one_number(relu, checks):
     ]
 
 
-def test_a_check_says_itself(checks):
+def test_a_check_prints_its_own_text(checks):
     asked = checks("{output.mean: {max: 5/2, layers: [1, 3], where: {act: relu, layers: 4}}, healthy: true}")
     assert [str(check) for check in asked] == [
         "output.mean at layer 1, 3: at most 2.5 where act=relu, layers=4",
@@ -305,7 +305,7 @@ def test_rules_of_models_are_accepted_and_never_found_in_a_run(collapsed, checks
         ("\n  output.mean: [saturated]", "a.yaml:5: output.mean: takes min and max"),
     ],
 )
-def test_verdicts_that_are_none_are_refused_with_their_line(tmp_path, text, words):
+def test_unknown_verdicts_are_refused_with_their_line(tmp_path, text, words):
     assert refusal(tmp_path, f"{SMALL}checks:{text}\n").startswith(words)
 
 
@@ -318,7 +318,7 @@ def test_a_check_knows_its_line(tmp_path):
     assert [check.line for check in loaded(tmp_path, text, "checks={verdict: survives}").checks] == [None]
 
 
-def test_what_is_of_the_whole_run_can_be_bounded(collapsed, relu, checks):
+def test_numbers_of_the_whole_run_can_be_bounded(collapsed, relu, checks):
     assert [breach.value for breach in breaches_of(checks("{layer: {min: 2}}"), collapsed)] == [1.0]
     fine = _run(init="xavier", act="tanh")
     assert (breaches_of(checks("{layer: {min: 2}}"), fine), applicable(checks("{layer: {min: 2}}"), fine)) == (

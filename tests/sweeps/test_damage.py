@@ -255,7 +255,7 @@ def test_a_second_sweep_is_refused_by_whatever_name_it_comes(initprobe, tmp_path
     assert initprobe("merge", hard, "-o", path).code == 0
 
 
-def test_results_of_an_earlier_revision_are_run_again_and_said(initprobe, tmp_path, payloads, monkeypatch):
+def test_results_of_an_earlier_revision_are_run_again_with_a_message(initprobe, tmp_path, payloads, monkeypatch):
     (tmp_path / "mine.yaml").write_text(FILE)
     args = ("sweep", "mine.yaml", "--no-figures")
     path = filled(tmp_path / "initprobe-out" / "mine" / "sweep.db", payloads)

@@ -210,7 +210,7 @@ def test_bad_rules_are_refused_in_words(text, words):
         parse_rule(text)
 
 
-def test_sizes():
+def test_differences_have_sizes():
     assert size_of("output.variance", 2.0, 3.0, relative=True) == 0.5
     assert size_of("output.variance", 2.0, 3.0, relative=False) == 1.0
     assert size_of("output.variance", 0.0, 3.0, relative=True) == np.inf

@@ -146,7 +146,7 @@ def test_failures_on_workers_read_like_local_ones(cluster, path):
         assert store.traceback(row.key) is None
 
 
-def test_the_command(cluster, initprobe, tmp_path):
+def test_the_sweep_command_takes_an_address(cluster, initprobe, tmp_path):
     (tmp_path / "a.yaml").write_text(
         "version: 1\nname: a\ndefaults: {init: he, act: relu, layers: 2, width: 8, batch: 16}\nseeds: 3\n"
     )
@@ -180,7 +180,7 @@ def test_another_service_at_the_address(monkeypatch):
     line(error)
 
 
-def test_a_web_server_there(monkeypatch):
+def test_a_web_server_at_the_address_is_refused(monkeypatch):
     """As on the port of the scheduler's own dashboard, which it prints beside its address."""
     with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as thread:
 
@@ -195,7 +195,7 @@ def test_a_web_server_there(monkeypatch):
 
 
 @pytest.mark.parametrize("address", ["", "host", "bla://host:1", "tcp://127.0.0.1:port", "tcp://[::1"])
-def test_addresses_that_are_none(address):
+def test_impossible_addresses_are_refused(address):
     with pytest.raises(ConfigError) as error:
         execution_dask.dask_workers(address)
     line(error)

@@ -126,7 +126,7 @@ def test_the_numbers_do_not_depend_on_the_number_of_workers(path, undisturbed, j
     assert numbers(path) == undisturbed
 
 
-def test_nor_on_the_order_or_the_executor(path, undisturbed):
+def test_the_numbers_do_not_depend_on_the_order_or_the_executor(path, undisturbed):
     with open_store(path) as store:
         execute(small(RUNS)[::-1], store, Workers(lambda: ThreadPoolExecutor(3), lambda: 3, 1))
         store.enqueue(small(RUNS))
@@ -241,7 +241,7 @@ def kill_one(process):
 
 
 @pytest.mark.parametrize("at", [1, RUNS - 1])
-def test_a_worker_killed_costs_a_retry_and_no_more(path, undisturbed, at):
+def test_a_killed_worker_costs_only_a_retry(path, undisturbed, at):
     counts = Counter()
     killed = []
 
@@ -512,7 +512,7 @@ def test_shards_cost_about_the_same():
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0", "-1/3", "1/²", "1/" + "9" * 5000, "1/3\n"])
-def test_shards_that_are_none(text):
+def test_impossible_shards_are_refused(text):
     with pytest.raises(ConfigError, match="--shard"):
         shard(small(1), text)
 

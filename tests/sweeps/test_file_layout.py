@@ -146,7 +146,7 @@ def test_a_name_is_safe_as_a_directory(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["a", "A-1_b.c", "a" * 64])
-def test_safe_names(tmp_path, name):
+def test_safe_names_are_accepted(tmp_path, name):
     assert loaded(tmp_path, f"version: 1\nname: {name}\ndefaults: {{init: he, act: relu}}\n").name == name
 
 

@@ -28,7 +28,7 @@ OVERRIDDEN = [
 
 
 @pytest.mark.parametrize(("overrides", "fields"), OVERRIDDEN)
-def test_overrides(tmp_path, overrides, fields):
+def test_overrides_set_keys_of_the_file(tmp_path, overrides, fields):
     base = {"init": "he", "act": "relu", "layers": 2, "width": 9, "batch": 9}
     assert [run.config for run in loaded(tmp_path, SMALL, *overrides).runs] == [ProbeConfig(**base | fields)]
 

@@ -85,7 +85,7 @@ def test_a_trend_is_of_the_whole_net():
     assert counting(result, "vanishing-output", "vanishing-gradient@8") == []
 
 
-def test_what_is_ignored_says_why_and_comes_last(sound):
+def test_ignored_findings_give_the_reason_and_come_last(sound):
     marked, used = apply(with_dead(sound, 3, 7), [excuse := ignore("dead-units@3", until="2027-03-01")])
     assert [(f.layer, f.ignored and f.ignored.model_dump()) for f in marked.diagnosis if f.rule == "dead-units"] == [
         (7, None),
@@ -118,7 +118,7 @@ def test_the_last_day_counts_and_the_next_does_not(sound):
         ("output.variance@3", "unknown rule"),
     ],
 )
-def test_what_is_no_ignore_is_refused(text, words):
+def test_text_that_is_no_ignore_is_refused(text, words):
     with pytest.raises(ConfigError, match="(?s).*" + words.replace("?", r"\?")):
         ignore(text)
 

@@ -84,7 +84,7 @@ def test_a_store_of_an_older_version_is_read_and_continued(tmp_path):
         assert (store.absorb(other).taken, store.absorb(other).differing) == (4, 0)
 
 
-def test_a_damaged_header_is_said_in_a_line(tmp_path):
+def test_a_damaged_header_is_reported_in_one_line(tmp_path):
     path, runs = tmp_path / "sweep.db", small(1)
     swept(path, runs)
     with sqlite3.connect(path) as connection:
@@ -105,7 +105,7 @@ def test_a_changed_byte_is_damage_or_text(place, byte, cut):
         assert isinstance(unpack(changed), bytes)
 
 
-def test_what_stands_for_too_much_is_refused():
+def test_text_that_unpacks_to_too_much_is_refused():
     for bomb in (zlib.compress(bytes(10**7)), pack(b'{"counts":[' + b"0," * 10**6 + b"0]}")):
         with pytest.raises(zlib.error):
             unpack(bomb, max_bytes=10**6)

@@ -168,7 +168,7 @@ RANGES = [
 
 
 @pytest.mark.parametrize(("text", "values"), RANGES)
-def test_ranges(tmp_path, text, values):
+def test_ranges_are_read(tmp_path, text, values):
     plan = loaded(tmp_path, SMALL + f"grid: {{init.gain: {text}}}\n")
     assert [run.axes["init.gain"] for run in plan.runs] == values
 

@@ -215,7 +215,7 @@ def test_stores_of_another_version_are_refused(path, payload):
             pass
 
 
-def test_damage_is_said_in_a_line(path, payload):
+def test_damage_is_reported_in_one_line(path, payload):
     filled(path, small(50), payload)
     pages = bytearray(path.read_bytes())
     pages[4096:] = os.urandom(len(pages) - 4096)
@@ -227,7 +227,7 @@ def test_damage_is_said_in_a_line(path, payload):
         pass
 
 
-def test_a_damaged_result_is_said_in_a_line(path, payload):
+def test_a_damaged_result_is_reported_in_one_line(path, payload):
     (run,) = small(1)
     filled(path, [run], dataclasses.replace(payload, result=payload.result[:100]))
     with pytest.raises(InputError, match="damaged") as error, read_store(path) as store:
@@ -267,7 +267,7 @@ def test_a_directory_that_cannot_be_written(tmp_path, payload):
         home.chmod(0o755)
 
 
-def test_a_full_disk_is_said_in_a_line_and_costs_nothing(path, payload):
+def test_a_full_disk_is_reported_in_one_line_and_costs_no_result(path, payload):
     runs = small(20)
     filled(path, runs, payload, done=1)
     with open_store(path) as store:

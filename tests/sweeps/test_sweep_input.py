@@ -89,7 +89,7 @@ def test_results_finds_a_specification_however_it_is_written(sweep, initprobe, n
     assert initprobe("results", "initprobe-out/map", "--where", "layers=3").out.startswith("4 runs: ")
 
 
-def test_no_match_is_said_with_what_there_is(sweep, initprobe):
+def test_a_name_without_a_match_gets_the_names_there_are(sweep, initprobe):
     sweep(FILE.replace("OWN", "tanh"), "--no-figures")
     said = initprobe("results", "initprobe-out/map", "--where", "sigma_w=7/5", "--export-csv", "a.csv")
     assert (said.code, said.out) == (2, "")

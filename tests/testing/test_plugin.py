@@ -85,7 +85,7 @@ def test_a_model_that_cannot_be_probed_fails_in_one_line(run, model, line):
     done.stdout.fnmatch_lines([line])
 
 
-def test_the_fixture(run, pytester):
+def test_the_fixture_asserts_on_a_model(run, pytester):
     pytester.makepyfile("""
         import pluginnet, pytest, torch
 

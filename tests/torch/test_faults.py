@@ -1,5 +1,7 @@
 """Faults that stand in a model's code, inputs of unusual layouts, and fixes that must reach every layer at fault."""
 
+import io
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -8,6 +10,8 @@ import torch.nn.functional as F  # noqa: E402
 from torch import nn  # noqa: E402
 
 from initprobe.errors import InputError  # noqa: E402
+from initprobe.reports.console import console  # noqa: E402
+from initprobe.reports.run_table import print_result  # noqa: E402
 from initprobe.torch import probe  # noqa: E402
 
 
@@ -129,3 +133,24 @@ def test_sparse_and_nested_inputs():
     nested = torch.nested.nested_tensor([torch.randn(2, 16), torch.randn(3, 16)], layout=torch.jagged)
     with pytest.raises(InputError, match="is a nested tensor"):
         probe(nn.Linear(16, 4), nested)
+
+
+def test_a_log_gets_a_hundred_rows_of_a_deep_model():
+    model = plain(102, 4)
+    result = probe(model, torch.randn(8, 4), try_fixes=False, threads=1)
+    rows = {}
+    for verbose in (False, True):
+        text = io.StringIO()
+        print_result(result, console(text), verbose)
+        rows[verbose] = sum(line.split()[1:2] == ["100"] for line in text.getvalue().splitlines())
+        assert ("layers like these: -v shows all" in text.getvalue()) != verbose
+    assert rows[False] < rows[True]
+
+
+def test_a_fix_of_another_finding_is_said_to_be_one():
+    """The first finding has no fix: the line that is printed does not heal it."""
+    result = probe(Between(torch.log), torch.randn(16, 16), threads=1)
+    first = result.diagnosis[0]
+    other = first.model_copy(update={"rule": "dead-units", "name": "dead units", "fix": "x = 1", "no_fix": None})
+    text = result.model_copy(update={"diagnosis": (first, other)}).table()
+    assert f"no fix    for {first.name}: {first.no_fix}; the next lines are for dead units\nfix       x = 1" in text

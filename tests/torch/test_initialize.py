@@ -99,7 +99,7 @@ def test_tied_weights_padding_and_norms_beside_one():
     assert 1 / math.sqrt(32) == std(model.embed.weight[1:])
 
 
-def test_half_precision():
+def test_half_precision_is_initialized():
     model = nn.LSTM(16, 16, batch_first=True).to(torch.bfloat16)
     initialize(model, torch.randn(4, 6, 16, dtype=torch.bfloat16))
     gate = model.weight_hh_l0.detach()[:16].float()
@@ -255,7 +255,7 @@ def directory(tmp_path, monkeypatch):
     sys.modules.pop("mynet_to_fix", None)
 
 
-def test_fix_writes_what_heals_in_a_fresh_process(directory):
+def test_fix_writes_code_that_works_in_a_fresh_process(directory):
     done = fixed("--fix", "init.py")
     assert done.exit_code == 0, done.output
     assert "init.py: init(model) sets 13 weights and 13 biases by the method" in done.output
@@ -264,7 +264,7 @@ def test_fix_writes_what_heals_in_a_fresh_process(directory):
     subprocess.run([sys.executable, "-c", CHECK], check=True, cwd=directory)
 
 
-def test_fix_writes_nothing_where_nothing_heals(directory):
+def test_fix_writes_nothing_where_no_fix_works(directory):
     done = fixed("--fix", "init.py", "--keep", "*.weight")
     assert done.exit_code == 1
     assert "init.py is not written: no initialization makes the model healthy" in done.output

@@ -273,7 +273,7 @@ def test_other_thirds_are_no_queries_keys_and_values(net):
 
 @pytest.mark.parametrize("third", ["q", "k", "v"])
 @pytest.mark.parametrize("kind", PACKED)
-def test_a_wrong_third_is_named_and_the_fix_heals_it(kind, third):
+def test_a_wrong_third_is_named_and_its_fix_works(kind, third):
     torch.manual_seed(0)
     model, name, axis = PACKED[kind]()
     weight = model.get_parameter(name)

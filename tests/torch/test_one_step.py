@@ -58,7 +58,7 @@ def test_the_curvature_is_that_of_the_hessian(act):
     assert step.highest_rate == pytest.approx(2 / step.largest_curvature)
 
 
-def test_faults_are_one_line():
+def test_user_faults_are_one_line():
     model, x = small()
     rates = [{"loss": loss, "optimizer": "sgd", "lr": rate} for rate in (0, float("inf"), float("nan"), 1e300, "x")]
     for wrong in ({"optimizer": "sgd"}, {"loss": loss, "lr": 0.1}, {"loss": loss, "optimizer": "lion"}, *rates):

@@ -210,7 +210,7 @@ HEALTHY = {
 
 
 @pytest.mark.parametrize("name", HEALTHY)
-def test_what_trains_is_healthy(name):
+def test_models_that_train_are_healthy(name):
     torch.manual_seed(0)
     assert not verdict(HEALTHY[name](), try_fixes=False)
 

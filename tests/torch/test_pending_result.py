@@ -88,7 +88,7 @@ def test_pending_results_are_equal():
     assert other.model_copy(update={"elapsed_s": result.elapsed_s}) == result
 
 
-def test_what_was_not_validated_is_valid():
+def test_fields_made_without_checks_are_valid():
     """Fields and records are made without checks: the same JSON, read with all checks, gives the same result."""
     result = probed()
     assert ProbeResult.from_json(result.to_json()) == result

@@ -101,7 +101,7 @@ def test_saved_weights_give_the_numbers_of_run(init, act, module):
     assert rules(theirs) == rules(ours)
 
 
-def test_float32_too():
+def test_float32_gives_the_same_verdict():
     config = ProbeConfig(init="he", act="relu", layers=4, width=60, batch=100, draws=1)
     ours, arrays = initprobe.run(config), first_network(prepare(config))
     x, g = (torch.from_numpy(arrays[name]) for name in "xg")
@@ -110,7 +110,7 @@ def test_float32_too():
         assert theirs.series(tensor) == pytest.approx(ours.series(tensor), rel=1e-6)
 
 
-def test_torch_defaults_and_gelu_vanish_and_the_fix_heals():
+def test_torch_defaults_and_gelu_vanish_and_the_fix_works():
     model = seeded(mlp, nn.GELU, layers=12)
     result = probe(model, rows())
     assert "vanishing-gradient" in rules(result)
@@ -228,7 +228,7 @@ def test_models_that_train_well_have_nothing_above_info(name):
     assert result.healthy, result.table()
 
 
-def test_functional_activations_are_seen():
+def test_functional_activations_are_recorded():
     """As modules are, with the same numbers."""
     result = probe(seeded(Functional), rows())
     assert all(layer.output.zero_fraction > 0.3 for layer in result.layers)
@@ -307,7 +307,7 @@ def test_without_any_gradient_it_says_so():
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
-def test_other_dtypes(dtype):
+def test_other_dtypes_are_probed(dtype):
     model = seeded(mlp, nn.ReLU, layers=3).to(getattr(torch, dtype))
     result = probe(model, rows().to(getattr(torch, dtype)))
     assert result.layers[0].output.variance == pytest.approx(
@@ -402,7 +402,7 @@ def reset(model):
 @pytest.mark.parametrize("reinit", [None, reset])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("fails", [None, "forward", "loss"])
-def test_left_exactly_as_found(reinit, training, fails):
+def test_the_model_is_left_unchanged(reinit, training, fails):
     model = seeded(ResNet).train(training)
     model.blocks[0].eval()
     model.stem[0].weight.requires_grad_(False)
@@ -458,7 +458,7 @@ def test_dropout_is_seeded_and_draws_are_averaged():
     assert replaced.draws == 2
 
 
-def test_refused_arguments():
+def test_wrong_arguments_are_refused():
     model = nn.Linear(5, 5)
     for arguments, words in (
         ({"draws": 3}, "needs reinit"),
@@ -811,7 +811,7 @@ def test_a_fix_that_is_offered_holds(act):
     assert probe(model, rows()).healthy
 
 
-def test_what_is_judged_is_said():
+def test_the_judged_share_is_printed():
     result = probe(seeded(Tagger), torch.randint(50, (4, 7)))
     assert result.coverage.share == 1
     assert result.notes == ("one parameter under several names: embed.weight = head.weight",)

@@ -25,7 +25,7 @@ def above_info(result):
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("name", "size"), [(name, size) for name, (_, sizes) in HEALTHY.items() for size in sizes])
-def test_what_trains_is_healthy(name, size, seed):
+def test_models_that_train_are_healthy(name, size, seed):
     torch.manual_seed(seed)
     model, x = HEALTHY[name][0](size)
     result = probe(model, x, threads=1)
@@ -164,7 +164,7 @@ def test_spectral_norm_says_why_there_is_no_fix():
     assert findings and all(finding.fix is None and "spectral norm undoes" in finding.no_fix for finding in findings)
 
 
-def test_what_is_not_used_is_no_fault():
+def test_unused_parts_are_no_fault():
     class Ended(nn.Module):
         def __init__(self):
             super().__init__()

@@ -187,7 +187,7 @@ class Growing(nn.Module):
         return self.head(h + self.expert(h[: self.calls % 5 + 1]).mean(0))
 
 
-def test_layers_that_cannot_be_compared_are_said():
+def test_layers_that_cannot_be_compared_are_reported():
     check = checked(Growing, "mlp", "adamw", widths=(32, 64, 96), try_fixes=False)
     texts = {finding.rule: finding for finding in check.findings}
     assert texts["missing-layers"].layers == ("blocks.1", "blocks.2") and "expert" in texts["unmeasured"].layers
@@ -216,7 +216,7 @@ def grouped(model, **settings):
         (MLP, {"loss": lambda output: output}, "must give one number"),
     ],
 )
-def test_what_cannot_be_checked_is_refused_in_one_line(make, settings, message):
+def test_a_model_that_cannot_be_checked_is_refused_in_one_line(make, settings, message):
     with pytest.raises(ConfigError, match=message) as error:
         width(make, batch("mlp"), **{"widths": (64, 128), **settings})
     assert "\n" not in str(error.value)
@@ -235,7 +235,7 @@ def test_networks_that_would_not_fit_are_refused_before_they_are_made(monkeypatc
     assert all(units == 64 or device == "meta" for units, device in made)
 
 
-def test_training_that_diverges_is_said():
+def test_training_that_diverges_is_reported():
     check = checked(MLP, "mlp", "sgd", lr=1e30, seeds=1)
     assert check.findings[0].rule == "diverged" and "lower the learning rate" in check.verdict
     assert not check.fix and "float range" in check.fix_note

@@ -82,13 +82,13 @@ def test_numbers_are_those_of_the_cpu(name):
 
 
 @pytest.mark.parametrize("name", ["MLP He ReLU x8", "residual MLP x12", "VGG pooled", "GPT pre-LN x12", "Llama"])
-def test_single_precision_too(name):
+def test_single_precision_gives_the_same_verdict(name):
     """Sums are in another order there: each layer may add a rounding or two of 6e-8."""
     assert_same(*both(entry(name)), 1e-5)
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_healthy_nets(name):
+def test_healthy_nets_are_healthy_on_the_device(name):
     torch.manual_seed(0)
     model, x = entry(name)()
     assert not alarms(probe(model.cuda(), moved(x)))
@@ -105,7 +105,7 @@ def test_planted_bugs_say_what_they_say_on_the_cpu(bug):
 
 
 @pytest.mark.parametrize("name", FAULTY)
-def test_faulty_nets(name):
+def test_faulty_nets_are_named(name):
     torch.manual_seed(0)
     model, x = FAULTY[name]()
     assert alarms(probe(model.cuda(), moved(x)))
@@ -119,7 +119,7 @@ def state(model):
 
 
 @pytest.mark.parametrize("faulty", [False, True])
-def test_left_as_found(faulty):
+def test_the_model_on_the_device_is_left_unchanged(faulty):
     """Also where a fix is tried, and after an exception."""
     torch.manual_seed(0)
     parts = [part for _ in range(12) for part in (nn.Linear(64, 64), nn.BatchNorm1d(64), nn.Dropout(0.2), nn.ReLU())]
@@ -146,7 +146,7 @@ def test_left_as_found(faulty):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision(dtype):
+def test_half_precision_is_judged(dtype):
     torch.manual_seed(0)
     model, x = gpt(4).cuda().to(dtype), BY_HAND["GPT pre-LN x4"].given().cuda()
     result = probe(model, x)

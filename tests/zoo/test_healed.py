@@ -53,12 +53,12 @@ def _bits(tensor):
 
 
 @pytest.mark.parametrize("name", FAST)
-def test_small_nets(name):
+def test_fixes_of_small_faulty_nets_work(name):
     assert healed(FAST[name])
 
 
 @pytest.mark.parametrize("method", ["critical", "forward", "balanced", "lsuv"])
-def test_initialize_heals(method):
+def test_initialize_repairs_faulty_nets(method):
     torch.manual_seed(0)
     for name in ("torch default ReLU", "weight norm of torch", "transposed by kaiming"):
         model, x = FAST[name]()
@@ -70,7 +70,7 @@ def test_initialize_heals(method):
 @pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("panel", "count"), [(FAST | SLOW, 40), (FURTHER, 20)], ids=["forty", "twenty further"])
-def test_panel(panel, count, seed):
+def test_fixes_of_the_whole_panel_work(panel, count, seed):
     outcomes = {name: healed(make, seed) for name, make in panel.items()}
     missed = [name for name, is_healed in outcomes.items() if not is_healed]
     print(f"\n{len(panel) - len(missed)} of {len(panel)} healed; not: {missed}")

@@ -32,7 +32,7 @@ def check(bugs):
     )
 
 
-def test_small_nets():
+def test_small_planted_bugs_are_named():
     check(FAST)
 
 
@@ -47,11 +47,11 @@ def test_every_net_at_other_seeds(seed):
 
 
 @pytest.mark.slow
-def test_every_net():
+def test_planted_bugs_of_every_net_are_named():
     check(FAST + SLOW)
 
 
 @pytest.mark.parametrize("name", FAULTY)
-def test_faulty_nets(name):
+def test_faulty_nets_are_named(name):
     torch.manual_seed(0)
     assert alarms(probe(*FAULTY[name](), try_fixes=False)), name

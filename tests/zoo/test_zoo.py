@@ -40,7 +40,7 @@ def test_twenty_nets_at_twenty_seeds():
 
 
 @pytest.mark.slow
-def test_the_zoo(tmp_path):
+def test_the_zoo_of_libraries_is_judged_right(tmp_path):
     """At most 1% false alarms, nothing refused, nearly all of the parameters judged."""
     libraries = ("timm", "torchvision", "transformers", "diffusers")
     if missing := [name for name in libraries if find_spec(name) is None]:

@@ -28,7 +28,7 @@ def reported(initprobe, *arguments):
 
 
 @pytest.mark.parametrize(("target", "load"), [("timm:test_vit", timm), ("torchvision:squeezenet1_1", torchvision)])
-def test_by_name(initprobe, target, load):
+def test_models_of_libraries_are_probed_by_name(initprobe, target, load):
     library(load)
     result = reported(initprobe, target)
     side = 160 if "timm" in target else 224
@@ -45,7 +45,7 @@ def test_by_name(initprobe, target, load):
         ("vit", TOWER | {"image_size": 32, "patch_size": 8}, "8 x 3 x 32 x 32"),
     ],
 )  # fmt: skip
-def test_from_a_configuration(initprobe, tmp_path, family, options, shape):
+def test_models_are_probed_from_a_configuration(initprobe, tmp_path, family, options, shape):
     config = library(transformers).AutoConfig.for_model(family, **options)
     config.save_pretrained(tmp_path / "config")
     assert reported(initprobe, "hf:config")["config"]["input"] == shape

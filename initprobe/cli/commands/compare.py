@@ -52,6 +52,7 @@ class CompareOptions:
 
 @command_of(CompareOptions, help=__doc__)
 def command(options: CompareOptions) -> None:
+    """Measure every combination of initializers and activations, and print them worst first."""
     from initprobe.cli import outputs
     from initprobe.cli.progress import progress_bar
     from initprobe.cli.run_output import text_stream

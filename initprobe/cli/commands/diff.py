@@ -67,6 +67,7 @@ class DiffOptions:
 
 @command_of(DiffOptions, help=__doc__)
 def command(options: DiffOptions) -> None:
+    """Compare two results or stores, and fail where a gate is exceeded."""
     from initprobe.cli.gate import check_junit
     from initprobe.cli.outputs import STDOUT, check_exports
     from initprobe.data.files import check_file, kind_of

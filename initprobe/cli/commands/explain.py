@@ -66,6 +66,7 @@ class ExplainOptions:
 
 @command_of(ExplainOptions, help=__doc__)
 def command(options: ExplainOptions) -> None:
+    """Print what is known of a name."""
     from rich.text import Text
 
     from initprobe.activations.own import reference

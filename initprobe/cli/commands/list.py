@@ -35,6 +35,7 @@ class ListOptions:
 
 @command_of(ListOptions, help=__doc__)
 def command(options: ListOptions) -> None:
+    """Print the names of one kind."""
     from initprobe.reports.console import console
 
     others = {"rules": _rules, "thresholds": _thresholds, "configs": _configs}

@@ -42,6 +42,7 @@ class MergeOptions:
 
 @command_of(MergeOptions, help=__doc__)
 def command(options: MergeOptions) -> None:
+    """Merge stores into one."""
     from initprobe.cli.outputs import check_writable, relative
     from initprobe.sweeps.store import open_store, read_store
 

@@ -83,6 +83,7 @@ class Mark:
 
 @command_of(PhaseOptions, help=__doc__)
 def command(options: PhaseOptions) -> None:
+    """Work out the phase diagram, print it and draw it."""
     from initprobe.cli import outputs
     from initprobe.cli.progress import waiting
     from initprobe.cli.run_output import text_stream

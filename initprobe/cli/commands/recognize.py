@@ -46,6 +46,7 @@ class RecognizeOptions:
 
 @command_of(RecognizeOptions, help=__doc__)
 def command(options: RecognizeOptions) -> None:
+    """Find the rule that each parameter agrees with, and print or write the rules."""
     from initprobe.cli.outputs import STDOUT, check_exports, write_text
     from initprobe.contract.document import contract_text
 

@@ -90,6 +90,7 @@ class RecommendOptions:
 
 @command_of(RecommendOptions, help=__doc__)
 def command(options: RecommendOptions) -> None:
+    """Find weights that keep the signal, measure them, and print the answer."""
     from initprobe.cli import outputs
     from initprobe.cli.progress import progress_bar
     from initprobe.cli.run_output import text_stream

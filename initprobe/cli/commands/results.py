@@ -41,6 +41,7 @@ class ResultsOptions:
 
 @command_of(ResultsOptions, help=__doc__)
 def command(options: ResultsOptions) -> None:
+    """Print a table of the runs of a store."""
     from initprobe.cli import outputs
     from initprobe.data.files import is_directory
     from initprobe.sweeps.store import read_store

@@ -103,6 +103,7 @@ def config_of(arguments: str) -> ProbeConfig:
 
 @command_of(RunOptions, help=__doc__)
 def command(options: RunOptions) -> None:
+    """Measure one experiment; print, draw and export the result."""
     from initprobe.cli import outputs
     from initprobe.reports.figures.drawer import drawer
 

@@ -30,6 +30,7 @@ class SchemaOptions:
 
 @command_of(SchemaOptions, help=__doc__)
 def command(options: SchemaOptions) -> None:
+    """Print a JSON schema."""
     import json
 
     click.echo(json.dumps(_schema(options.kind), indent=2))

@@ -43,6 +43,7 @@ class ShowOptions:
 
 @command_of(ShowOptions, help=__doc__)
 def command(options: ShowOptions) -> None:
+    """Print, draw or export a result that was written before."""
     from initprobe.cli import outputs
     from initprobe.cli.html_report import run_command, typed, write_run_report
     from initprobe.cli.run_output import print_written, report, text_stream

@@ -92,6 +92,7 @@ class SpectrumOptions:
 
 @command_of(SpectrumOptions, help=__doc__)
 def command(options: SpectrumOptions) -> None:
+    """Measure the singular values of the Jacobians of some networks."""
     from initprobe.cli import outputs
     from initprobe.cli.run_output import text_stream
     from initprobe.probe.experiment import prepare

@@ -88,6 +88,7 @@ _COLUMNS = 80
 
 @command_of(TourOptions, help=__doc__)
 def command(options: TourOptions) -> None:
+    """Print the stops of the tour, and run the command of each."""
     waits = not options.no_wait and sys.stdin.isatty() and sys.stdout.isatty()
     for number, stop in enumerate(STOPS, 1):
         for line in _lines(stop, f"{number} of {len(STOPS)}"):

@@ -29,6 +29,7 @@ class ValidateOptions:
 
 @command_of(ValidateOptions, help=__doc__)
 def command(options: ValidateOptions) -> None:
+    """Check files of sweeps and contracts without running anything."""
     from initprobe.errors import ConfigError
 
     faults = 0

@@ -160,6 +160,7 @@ class WidthOptions:
 
 @command_of(WidthOptions, help=__doc__)
 def command(options: WidthOptions) -> None:
+    """Measure networks of several widths, and judge whether they transfer."""
     from initprobe.cli import outputs
     from initprobe.cli.progress import progress_bar
     from initprobe.cli.run_output import text_stream

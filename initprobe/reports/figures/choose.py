@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from initprobe.errors import UnknownNameError
 from initprobe.registry import suggestion
 from initprobe.reports.figures.look import Look, thinned
+from initprobe.reports.figures.titles import fit_words
 
 Maker = Callable[[Look], Figure]
 
@@ -29,4 +30,7 @@ def choose(makers: Mapping[str, Maker], kind: str | None, look: Look) -> Figure:
         kinds = ", ".join(makers)
         raise UnknownNameError(f"unknown figure {kind!r}.{suggestion(str(kind), list(makers))} There are {kinds}.")
     figure = makers[name](look)
-    return thinned(figure) if look.style == "paper" else figure
+    if look.style == "paper":
+        fit_words(figure)
+        return thinned(figure)
+    return figure

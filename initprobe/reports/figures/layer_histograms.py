@@ -28,6 +28,8 @@ from initprobe.results.run import ProbeResult
 
 _MOST_RUNS, _MOST_CURVES = 6, 6
 _BINS = 81
+_PAPER_FONT = 5.8  # points
+_PAPER_ROOM = 1.8  # times the highest peak on paper, where the words need the upper part
 _TENSORS = {"output": "h", "output_gradient": "dL/dh"}
 
 
@@ -108,9 +110,10 @@ def _draw(axes: Axes, result: ProbeResult, tensor: str, edges: Array, colors: di
         transform=axes.transAxes,
         ha="right",
         va="top",
-        fontsize=points(9),
+        fontsize=points(9) if points(1) >= 1 else _PAPER_FONT,
     )
-    axes.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.1 * max(peaks, default=1.0)))
+    room = 1.1 if points(1) >= 1 else _PAPER_ROOM
+    axes.set(xlim=(edges[0], edges[-1]), ylim=(0, room * max(peaks, default=1.0)))
     percent_ticks(axes)
 
 

@@ -69,6 +69,7 @@ _LEFT, _TOP, _BOTTOM, _RIGHT = 0.85, 0.8, 0.6, 0.25
 _TOP_OF_PANEL = 0.35  # above the first row on paper: the headings of the panels
 _NARROWEST, _LOWEST = 7.5, 0.3
 _PAPER_COLUMNS = 2
+_PAPER_PANEL = 0.9  # inches: least height
 _FEWEST_LETTERS = 12  # of a line of the legend
 _LINE = 0.2
 _CHARACTER = 0.078
@@ -205,6 +206,8 @@ def _layout(panels: PanelSizes, labels: Sequence[str], bar: bool, look: Look) ->
     top = scale * (_TOP if look.style == "screen" or look.title else _TOP_OF_PANEL)
     height = sides[1] if sides else None
     tall = wide * panels.height / panels.width
+    if look.style == "paper":
+        tall = max(tall, _PAPER_PANEL)
     if height is not None:
         tall = max((height - top - foot + between) / rows - between, _LOWEST)
     return _Layout(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from initprobe.formatting import visible
 from initprobe.reports.figures.style import small
@@ -15,6 +17,8 @@ _SMALLEST = 7  # points; smaller text cannot be read
 _SCREEN = 9  # points of a legend on a screen
 _SHARE = 0.97  # of the figure's width
 _FEW_LABELS = 6  # of a legend on paper that starts at the chart's left
+_BEYOND = 1.2  # how far a name may reach beyond its panel
+_LEAST = 5.5  # points of a shrunk name on paper
 _PAPER_ROOM = 0.4  # inches above a chart on paper, for its legend
 
 
@@ -34,6 +38,27 @@ def centred(figure: Figure, inches_down: float, words: str, **font: Any) -> None
         line.set_fontsize(max(float(line.get_fontsize()) * room / wide, _SMALLEST))
     if (wide := line.get_window_extent().width) > room:
         line.set_text(f"{line.get_text()[: int(len(line.get_text()) * room / wide) - 3]}...")
+
+
+def fit_words(figure: Figure) -> None:
+    """Fold or shrink names of axes and headings that are longer than their panel, as on paper.
+
+    Args:
+        figure: drawn, with all its texts.
+    """
+    for axes in figure.axes:
+        room = axes.get_window_extent()
+        for text, length in ((axes.xaxis.label, room.width), (axes.yaxis.label, room.height), (axes.title, room.width)):
+            if text is axes.xaxis.label and _length(text) > _BEYOND * length:
+                text.set_text(textwrap.fill(text.get_text(), len(text.get_text()) // 2 + 3))
+            if (share := _BEYOND * length / max(_length(text), 1.0)) < 1:
+                text.set_fontsize(max(share * float(text.get_fontsize()), _LEAST))
+
+
+def _length(text: Text) -> float:
+    """Pixels along the text, which may stand upright."""
+    box = text.get_window_extent()
+    return max(box.width, box.height)
 
 
 def legend_above(axes: Axes) -> None:

@@ -191,6 +191,17 @@ def _taken(node: Node, ndim: int) -> tuple[int, int | slice] | None:
     return parts[0]
 
 
+def taken_place(node: Node) -> tuple[int, int, int] | None:
+    """The number of the tensor of which a call takes one place, the axis (0 or 1), and the place."""
+    if not node.sources or len(node.sources[0].shape) != 3:
+        return None
+    source = node.sources[0]
+    taken_part = _taken(node, 3)
+    if taken_part is None or taken_part[0] > 1 or not isinstance(taken_part[1], int):
+        return None
+    return source.number, taken_part[0], taken_part[1] % source.shape[taken_part[0]]
+
+
 def _row(given: Moments, chosen: tuple[int, int | slice], shape: tuple[int, ...]) -> Moments:
     axis, places = chosen
     held = matrices(given.pairs, given.shape[axis], axis)

@@ -258,6 +258,12 @@ class Paths:
             return to_input, to_state, to_carried
         return to_input, to_state + to_carried, np.zeros(2)
 
+    def uneven_memory(self) -> float:
+        """Relative variance over units of the squared gate that keeps the memory; 0 where there is none."""
+        step = self._steps[-1]
+        squares = step.back(np.zeros_like(step.output), np.ones_like(step.output))[1] ** 2
+        return float(np.var(squares) / max(float(np.mean(squares)) ** 2, 1e-300))
+
     def back_noise(self, samples: int) -> float:
         """Variance of the log of the mean squared gradient of the inputs, after `back`: units have unequal gradients.
 

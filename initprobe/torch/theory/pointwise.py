@@ -12,6 +12,7 @@ import numpy as np
 
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.activations.record import Activation
+from initprobe.activations.sigmoids import error_function
 from initprobe.arrays import Array, normal_density
 from initprobe.meanfield.quadrature import distinct, panel_nodes
 from initprobe.torch.theory.moments import Bent, Moments, NoRule, gaussian_noise, matched
@@ -33,15 +34,9 @@ _PLAIN: dict[str, tuple[Function, Function, tuple[float, ...]]] = {
     "square": (np.square, lambda x: 2 * x, ()),
     "abs": (np.abs, np.sign, (0.0,)),
     "neg": (np.negative, lambda x: np.full_like(x, -1.0), ()),
-    "erf": (lambda x: _erf(x), lambda x: 2 / math.sqrt(math.pi) * np.exp(-x * x), ()),
+    "erf": (error_function, lambda x: 2 / math.sqrt(math.pi) * np.exp(-x * x), ()),
     "softplus": (lambda x: np.logaddexp(x, 0), lambda x: 1 / (1 + np.exp(-x)), ()),
 }
-
-
-def _erf(x: Array) -> Array:
-    from scipy import special
-
-    return np.asarray(special.erf(x))
 
 
 class Expectations(NamedTuple):

@@ -34,7 +34,26 @@ class Output(nn.Module):
         return self.pick(self.inner(x))
 
 
+class Loop(nn.Module):
+    """Cells that are called step by step."""
+
+    def __init__(self, cls, forget=0.0):
+        super().__init__()
+        self.cell = cls(WIDTH, WIDTH)
+        with torch.no_grad():
+            self.cell.bias_ih[WIDTH : 2 * WIDTH] += forget
+
+    def forward(self, x):
+        state = None
+        for step in range(x.shape[1]):
+            state = self.cell(x[:, step], state)
+        return state[0] if isinstance(state, tuple) else state
+
+
 CASES = {
+    "LSTM cells with a forget bias": lambda: Loop(nn.LSTMCell, 1.0),
+    "GRU cells": lambda: Loop(nn.GRUCell),
+    "tanh cells": lambda: Loop(nn.RNNCell),
     "LSTM": lambda: Output(nn.LSTM, batch_first=True),
     "LSTM with a forget bias, last step": lambda: Output(
         nn.LSTM, lambda out: out[0][:, -1], forget=1.0, batch_first=True
