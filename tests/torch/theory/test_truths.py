@@ -15,9 +15,8 @@ from initprobe.torch.passes import recorded  # noqa: E402
 from initprobe.torch.theory.follow import Backward, Forward  # noqa: E402
 from initprobe.torch.theory.moments import NoRule  # noqa: E402
 
-# The queries of these are constants, or their weights are.
-WITHOUT_RULE = {"equal attention, correlation 0.0", "equal attention, correlation 0.5", "causal attention",
-                "attention, logits of SD 0.5"}  # fmt: skip
+# The queries of these are constants.
+WITHOUT_RULE = {"equal attention, correlation 0.0", "equal attention, correlation 0.5", "causal attention"}
 RULES_ERROR = 0.03  # what the rules leave out in these cases
 DRAWS = 16
 SDS = 5  # of the estimator, its standard deviation from the draws themselves
