@@ -194,7 +194,12 @@ def covariances_of(steps: Sequence[Step]) -> list[Array]:
 
 
 def drifts_of(steps: Sequence[Step], covariances: Sequence[Array]) -> list[Array]:
-    """Mean deviations, at the input and above every layer, `(4,)` each, from covariances of single samples."""
+    """Mean deviations, at the input and above every layer, `(4,)` each.
+
+    Args:
+        steps: of all layers.
+        covariances: of the deviations of single samples, from `covariances_of`.
+    """
     drifts = [np.zeros(4)]
     for step, covariance in zip(steps, covariances, strict=False):
         drifts.append(step.matrix @ drifts[-1] + step.offset + step.bent(covariance))
