@@ -1,6 +1,6 @@
-"""Layers with norms, skips or weights with a mean as linear maps of deviations from theory, to first order in 1/width.
+"""Layers with norms, skips or weights with a mean as linear maps of deviations from theory.
 
-The deviations of four numbers are passed on from layer to layer. They are mean square and mean over units of h, at the
+They hold to first order in 1/width. The deviations of four numbers are passed on from layer to layer. They are mean square and mean over units of h, at the
 inputs of the layer and of its branch.
 """
 
