@@ -116,8 +116,8 @@ class Estimate:
     def of(cls, logs: Array, half: Array | None, continued: float) -> Estimate:
         """The estimate of a whole batch.
 
-        The SD of so few networks is uncertain. The factor `(k - 1) / (k - 3)` makes up for it: beyond it, Student's
-        distribution has the share that a normal one has beyond 2 to 3 SDs.
+        The SD of so few networks is uncertain. The factor `(k - 1) / (k - 3)` makes up for it. Beyond it, Student's
+        distribution has the share of a normal one beyond 2 to 3 SDs.
 
         Args:
             logs: with all rows, `(networks, layers)`.
@@ -237,7 +237,7 @@ def plan_of(layers: Sequence[Layer], wirings: Sequence[Wiring], inputs: InputMom
 
 
 def _rows(inputs: InputMoments, batch: int, plan: Plan, first: Layer, *, whole: bool) -> tuple[Rows, ...]:
-    """Some of the known rows, as long as those of all batches are on average; and half of them, where continued.
+    """Some of the known rows, with the mean length of those of all batches, and half of them where continued.
 
     `gram` has evenly spaced rows of the first batch, and `means` all samples.
     """

@@ -1,7 +1,7 @@
 """A few networks with norms and skips, drawn together: one batch forward and back, and the variances it shows.
 
-Arrays are `(networks, rows, units)` in float32, as in a run. Gradients are divided by their length at every layer, and
-logs of it are kept, since a batch norm may multiply them by 1e38.
+Arrays are `(networks, rows, units)` in float32, as in a run. A batch norm may multiply gradients by 1e38. So they are
+divided by their length at every layer, and logs of it are kept.
 """
 
 from __future__ import annotations

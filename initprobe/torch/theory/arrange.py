@@ -11,7 +11,7 @@ import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.torch.theory.mapped import is_taken, taken, taken_back
-from initprobe.torch.theory.moments import ALIKE, Moments, NoRule, alike, broadcast, is_by_place
+from initprobe.torch.theory.moments import ALIKE, Moments, NoRule, alike, broadcast, gaussian_noise, is_by_place
 from initprobe.torch.theory.places import MOST_PLACES, axes_by_place, from_matrices, matrices, without_places
 from initprobe.torch.theory.regrouping import regrouped
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, axis_of, first, names
@@ -28,6 +28,9 @@ def _viewed(given: Moments, shape: tuple[int, ...]) -> Moments:
     if given.shape == shape:
         return given
     whole = given if before is None else before
+    units = [place for place in range(len(whole.shape)) if math.prod(whole.shape[place:]) == shape[-1]]
+    if units and len(shape) <= units[-1]:  # the axes after these are those of one row, such as heads and their units
+        whole = regrouped(whole, (*whole.shape[: units[-1]], shape[-1]))
     made = regrouped(whole, shape)
     is_merged = len(shape) < len(whole.shape) and shape[-1] == whole.shape[-1]
     return replace(made, merged=(made.pairs, whole) if is_merged else None)
@@ -162,7 +165,8 @@ def _part(node: Node, of: Lookup) -> Moments:
             pairs = np.take(pairs, np.arange(size) * step, axis)
         elif size == 1 and have > 1:
             pairs = np.take(pairs, [0], axis)
-    return replace(given, shape=node.shape, pairs=pairs, bent=None, levels=ALIKE)
+    made = replace(given, shape=node.shape, pairs=pairs, bent=None, levels=ALIKE)
+    return made.with_noise(given.noise + max(gaussian_noise(made) - gaussian_noise(given), 0.0))
 
 
 def _chosen(node: Node, source: Node, given: Moments) -> tuple[int, int | slice] | None:

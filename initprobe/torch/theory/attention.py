@@ -1,4 +1,4 @@
-"""The rule for fused attention, and the moments of attention weights."""
+"""The rule for fused attention."""
 
 from __future__ import annotations
 
@@ -14,75 +14,19 @@ from initprobe.torch.theory.places import without_places
 from initprobe.torch.theory.pointwise import kept_at_random
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, names
 from initprobe.torch.theory.sequences import Sequences, can_be_followed, differ
+from initprobe.torch.theory.softmax import logits_back, weights_of
 from initprobe.torch.theory.trace import Node
-from initprobe.torch.theory.weights import multiplied, swapped
-
-
-def _overlaps(visible: Array | None, queries: int, keys: int) -> tuple[float, float]:
-    """Mean product of two uniform weights of a key: of the same query, and of two queries."""
-    if visible is None:
-        return 1 / keys**2, 1 / keys**2
-    visible = np.broadcast_to(visible, (queries, keys)) if visible.shape[0] == 1 else visible
-    uniform = visible / np.maximum(visible.sum(1, keepdims=True), 1)
-    own = float((uniform**2).sum())
-    both = float((uniform.sum(0) ** 2).sum())
-    return own / (queries * keys), (both - own) / max(queries * (queries - 1) * keys, 1)
-
-
-def weights_of(logits: Moments, visible: Array | None) -> Moments:
-    """The moments of attention weights, the softmax over the last axis of logits.
-
-    The weights are taken as log-normal, and normed so that each row adds up to 1.
-
-    Args:
-        logits: moments of the logits; the last axis is that of the keys.
-        visible: True for keys that a query sees, `(queries, keys)`; None for all.
-
-    Raises:
-        NoRule: the mask has another shape than the logits.
-    """
-    keys, queries = logits.shape[-1], logits.shape[-2] if len(logits.shape) > 1 else 1
-    if visible is not None and visible.shape[-1] != keys:
-        raise NoRule("softmax with a mask of another shape")
-    ndim = len(logits.shape)
-    pairs = alike(logits.pairs, keys, ndim - 1)
-    pairs = alike(pairs, queries, ndim - 2) if ndim > 1 else pairs
-    held = replace(logits, pairs=pairs)
-    centred = (pairs - held.averaged([ndim - 1])).take([0], ndim - 1)
-    same, other = _overlaps(visible, queries, keys)
-    base = np.full(centred.shape, same)
-    if ndim > 1 and centred.shape[-2] > 1:
-        base[..., 1, :] = other
-    with np.errstate(over="ignore"):
-        own = np.minimum(base * np.exp(centred), 1 / keys)
-    if keys == 1:
-        return Moments(logits.shape, 1.0, np.ones_like(own))
-    rest = (1 / keys - own) / (keys - 1)
-    return Moments(logits.shape, 1 / keys, np.concatenate([own, rest], -1), 0.0)
-
-
-def logits_back(weights: Moments, gradient: Moments) -> Moments:
-    """The gradient of logits, from that of the weights.
-
-    Args:
-        weights: moments of the attention weights.
-        gradient: moments of their gradient.
-    """
-    axis = len(weights.shape) - 1
-    centred = gradient.pairs - gradient.averaged([axis])
-    centred = alike(centred, weights.shape[-1], axis)
-    if axis:
-        centred = alike(centred, weights.shape[-2], axis - 1)
-    return Moments(gradient.shape, 0.0, centred * weights.pairs, gradient.noise)
+from initprobe.torch.theory.weights import multiplied, swapped, with_common
 
 
 class _Attention(NamedTuple):
-    """Fused attention: its sources, their moments, and the attention weights before dropout."""
+    """Fused attention: its sources, their moments, the logits, and the attention weights before dropout."""
 
     sources: tuple[Node, Node, Node]
     query: Moments
     key: Moments
     value: Moments
+    logits: Moments
     weights: Moments
     scale: float
     share: float
@@ -113,7 +57,8 @@ def _attention_of(node: Node, of: Lookup) -> _Attention:
     if node.argument("is_causal", 5, False):
         visible = np.tri(query.shape[-2], key.shape[-2], dtype=bool)
     rate = node.argument("dropout_p", 4, 0.0)
-    return _Attention(sources, query, key, value, weights_of(logits, visible), float(scale), 1 - float(rate), visible)
+    weights = weights_of(logits, visible)
+    return _Attention(sources, query, key, value, logits, weights, float(scale), 1 - float(rate), visible)
 
 
 def _one_head(moments: Moments) -> Moments:
@@ -132,7 +77,7 @@ def _attend(node: Node, of: Lookup) -> Moments:
     sequences = held.by_place()
     if sequences is not None:
         made = held.as_found(Moments(node.shape, held.value.mean, sequences.attended(held.share)))
-        return replace(made, noise=held.value.noise + _mixing_noise(made))
+        return replace(made, noise=held.value.noise + _mixing_noise(made), shared=held.value.shared)
     weights = held.weights if held.share == 1 else kept_at_random(held.weights, held.share)
     made = multiplied(weights, held.value, node.shape)
     return replace(made, mean=held.value.mean, noise=held.value.noise + _mixing_noise(made))
@@ -152,19 +97,20 @@ def _attend_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     if sequences is not None:
         parts = sequences.back(gradient, held.share)
         further = sequences.noise(parts[0])
-        for source, pairs in zip(held.sources, parts, strict=True):
+        others = [held.key.noise + held.value.noise + further, held.query.noise + held.value.noise + further, 0.0]
+        for source, pairs, other in zip(held.sources, parts, others, strict=True):
             moved = Moments(held.query.shape, 0.0, pairs)
-            noise = gradient.noise + _mixing_noise(moved) + (0.0 if pairs is parts[2] else further)
+            noise = gradient.noise + _mixing_noise(moved) + other
             moved = held.as_found(replace(moved, noise=noise), gradient)
             yield source, _to_heads(moved, source.shape)
         return
     weights = held.weights if held.share == 1 else kept_at_random(held.weights, held.share)
-    to_weights = multiplied(gradient, swapped(held.value), held.weights.shape)
+    to_weights = replace(multiplied(gradient, swapped(held.value), held.weights.shape), common=held.value.shared)
     if held.share != 1:
         to_weights = kept_at_random(to_weights, held.share)
-    to_logits = logits_back(held.weights, to_weights).scaled(held.scale**2)
+    to_logits = logits_back(held.logits, held.visible, to_weights).scaled(held.scale**2)
     query, key, value = held.sources
-    yield query, multiplied(to_logits, held.key, held.query.shape)
+    yield query, with_common(multiplied(to_logits, held.key, held.query.shape), to_logits, held.key)
     for source, moved in (
         (key, multiplied(swapped(to_logits), held.query, held.key.shape)),
         (value, multiplied(swapped(weights), gradient, held.value.shape)),

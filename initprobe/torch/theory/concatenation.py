@@ -29,7 +29,13 @@ def _pieces(node: Node, of: Lookup) -> Iterator[tuple[Node | None, Moments]]:
             yield None, constant(part)
 
 
-def _cat(node: Node, of: Lookup) -> Moments:
+def concatenated(node: Node, of: Lookup) -> Moments:
+    """The moments of tensors put together.
+
+    Args:
+        node: a concatenation or stack.
+        of: gives the moments of a node.
+    """
     pieces = list(_pieces(node, of))
     axis = axis_of(node.argument("dim", 1, node.kwargs.get("axis", 0)), len(node.shape))
     if node.name == "stack":
@@ -128,7 +134,14 @@ def _short(pairs: Array, size: int, axis: int, is_stack: bool) -> Array:
     return short
 
 
-def _cat_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
+def divided(node: Node, of: Lookup, gradient: Moments) -> Moved:
+    """The gradient of each of the tensors that were put together.
+
+    Args:
+        node: a concatenation or stack.
+        of: gives the moments of a node.
+        gradient: moments of the gradient of the whole.
+    """
     axis = axis_of(node.argument("dim", 1, node.kwargs.get("axis", 0)), len(node.shape))
     pieces, place, is_stack = list(_pieces(node, of)), 0, node.name == "stack"
     if axis in axes_by_place(gradient):
@@ -154,4 +167,4 @@ def _cat_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
         yield part, replace(made, noise=gradient.noise + max(gaussian_noise(made) - gaussian_noise(gradient), 0.0))
 
 
-RULES = (Rule(names("cat concat concatenate stack"), _cat, _cat_back),)
+RULES = (Rule(names("cat concat concatenate stack"), concatenated, divided),)

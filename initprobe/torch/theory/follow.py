@@ -9,11 +9,13 @@ from dataclasses import replace
 import numpy as np
 
 from initprobe.torch.measure import Track
-from initprobe.torch.theory.moments import Moments, NoRule, independent, matched, mixed_levels
+from initprobe.torch.theory.levels import mixed_levels
+from initprobe.torch.theory.moments import Moments, NoRule, independent, matched
 from initprobe.torch.theory.rule import Lookup, Moved
 from initprobe.torch.theory.rules import rule_of
 from initprobe.torch.theory.trace import Node, Trace
 
+_OF_UNITS = ("batch_norm", "instance_norm")  # norms of each unit by itself
 _FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)  # of an unusual call
 
 
@@ -172,7 +174,9 @@ class Backward:
         if entries is None:
             return None
         known = self._total.get(node.number)
-        return _uncorrelated(node.shape, *entries) if known is None else known.fitted(*entries)
+        made = _uncorrelated(node.shape, *entries) if known is None else known.fitted(*entries)
+        is_normed = any(each.name in _OF_UNITS for each in self._consumers.get(node.number, ()))
+        return replace(made, against=True) if is_normed else made
 
     def _follow(self, node: Node) -> None:
         if node.number in self._reasons:

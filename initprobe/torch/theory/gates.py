@@ -8,13 +8,13 @@ import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.torch.theory.arrange import reordered
-from initprobe.torch.theory.attention import logits_back, weights_of
 from initprobe.torch.theory.moments import ALIKE, Bent, Moments, NoRule
 from initprobe.torch.theory.norms import denormalised, normalised
 from initprobe.torch.theory.places import without_places
 from initprobe.torch.theory.pointwise import curved, kept_at_random, uncurved
 from initprobe.torch.theory.pooling import repeated, summed_copies
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, axis_of, first, names
+from initprobe.torch.theory.softmax import logits_back, weights_of
 from initprobe.torch.theory.trace import Node
 
 
@@ -69,9 +69,11 @@ def _softmax(node: Node, of: Lookup) -> Moments:
 
 
 def _softmax_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
-    order = _softmax_axis(node, len(node.shape))
-    weights = reordered(of(node), order)
-    yield first(node), reordered(logits_back(weights, reordered(gradient, order)), order)
+    order, visible = _softmax_axis(node, len(node.shape)), node.facts.get("open")
+    is_last = order[-1] == len(order) - 1
+    logits = reordered(of(first(node)), order)
+    moved = logits_back(logits, visible if is_last else None, reordered(gradient, order))
+    yield first(node), reordered(moved, order)
 
 
 def _axis(node: Node) -> list[int]:

@@ -10,20 +10,21 @@ from typing import Any
 from initprobe.arrays import Array
 from initprobe.torch.theory.arrange import summed_to
 from initprobe.torch.theory.laws import gain, with_law_of_sum
+from initprobe.torch.theory.levels import mixed_levels, product_of_levels
 from initprobe.torch.theory.mapped import scaled_by_place
 from initprobe.torch.theory.moments import (
-    ALIKE,
     Bent,
     Moments,
     NoRule,
     broadcast,
+    fluctuation,
+    gaussian_noise,
     independent,
     matched,
-    mixed_levels,
     mixed_noise,
 )
 from initprobe.torch.theory.norms import by_hand, by_hand_back, mean_axes
-from initprobe.torch.theory.places import settled
+from initprobe.torch.theory.places import settled, strengthened
 from initprobe.torch.theory.pointwise import bent_of, curved, to_base
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, constant, names
 from initprobe.torch.theory.trace import Constant, Node
@@ -84,7 +85,18 @@ def _added(left: Moments, right: Moments) -> Moments:
     pairs = left_entry + right_entry + 2 * left.mean * right.mean
     noise = mixed_noise([left, right], [left.square, right.square])
     levels = mixed_levels([part for part in (left, right) if part.shape == shape])
-    return Moments(shape, left.mean + right.mean, pairs, noise, levels=levels)
+    return Moments(shape, left.mean + right.mean, pairs, noise, levels=levels, shared=_shared_of_sum(left, right))
+
+
+def _shared_of_sum(*terms: Moments) -> float:
+    """Mean squared correlation of two units of a sum; what all places have in common does not count."""
+    if not any(term.shared for term in terms):
+        return 0.0
+    squares = []
+    for term in terms:
+        common = term.averaged(range(len(term.shape) - 1))
+        squares.append(max(term.square - float(common.flat[0]), 0.0))
+    return sum(term.shared * own**2 for term, own in zip(terms, squares, strict=True)) / max(sum(squares), 1e-300) ** 2
 
 
 def _of_two(node: Node, of: Lookup) -> Moments:
@@ -134,11 +146,17 @@ def _sum_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
         if axes is not None:
             yield source, _with_mean(replace(gradient, mean=0.0), axes, factor, other_factor)
             continue
-        moved = summed_to(gradient, source.shape).scaled(factor**2)
+        moved = _summed(gradient, source.shape).scaled(factor**2)
         moved = moved.changed(gain=_gain(node, source, of, gradient), masked=None)
         if gradient.along is not None:
             moved = _share_along(moved, gradient.along, of(source).scaled(factor**2, factor), of(node))
         yield source, moved
+
+
+def _summed(gradient: Moments, shape: Sequence[int]) -> Moments:
+    """The gradient of what was expanded. A sum over many places is Gaussian, and spreads as such."""
+    moved = summed_to(gradient, shape)
+    return moved if moved.shape == gradient.shape else moved.with_noise(moved.noise + gaussian_noise(moved))
 
 
 def _gain(node: Node, source: Node, of: Lookup, gradient: Moments) -> float:
@@ -212,9 +230,13 @@ def _linear(factor: float) -> tuple[Callable[[Array], Array], Callable[[Array], 
 
 def _times(left: Moments, right: Moments) -> Moments:
     shape, (left_entry, right_entry) = matched([left, right])
-    levels = left.levels if left.shape == shape else ALIKE
-    made = Moments(shape, left.mean * right.mean, left_entry * right_entry, left.noise + right.noise, levels=levels)
-    return replace(made, pairs=settled(made, made.pairs))
+    levels, factor = product_of_levels([part.levels for part in (left, right) if part.shape == shape])
+    both = fluctuation(left, left_entry) * fluctuation(right, right_entry)
+    noise = left.noise + right.noise + max(Moments(shape, 0.0, both).average(), 0.0)
+    shared = max(left.shared, right.shared)
+    made = Moments(shape, left.mean * right.mean, left_entry * right_entry, noise, levels=levels, shared=shared)
+    pairs = made.pairs if factor == 1 else strengthened(made.pairs, made, factor)
+    return replace(made, pairs=settled(made, pairs))
 
 
 def _product_of_two(node: Node, left: Node, right: Node, of: Lookup) -> Moments:
@@ -255,7 +277,7 @@ def _product_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
 
 def _moved(gradient: Moments, factor: Moments, source: Node) -> Moments:
     made = _times(gradient, factor)
-    return replace(summed_to(replace(made, mean=0.0), source.shape), noise=gradient.noise)
+    return replace(_summed(replace(made, mean=0.0), source.shape), common=gradient.common)
 
 
 RULES = (

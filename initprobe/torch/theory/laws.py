@@ -50,6 +50,15 @@ def with_law_of_pieces(made: Moments, pieces: Sequence[tuple[float, Moments]]) -
     return replace(made, law=(made.pairs, np.interp((np.arange(_VALUES) + 0.5) / _VALUES, places, values[order])))
 
 
+def likely_values(numbers: Array) -> Array:
+    """Equally likely values of numbers that were drawn.
+
+    Args:
+        numbers: in any shape.
+    """
+    return np.asarray(np.quantile(numbers, (np.arange(_VALUES) + 0.5) / _VALUES))
+
+
 def of_normal(values: Array) -> Callable[[Array], Array]:
     """The function that turns normal numbers into these equally likely values; constant beyond the outermost.
 

@@ -14,10 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from initprobe.arrays import Array
+from initprobe.torch.theory.expectations import Function
 from initprobe.torch.theory.laws import of_normal
 from initprobe.torch.theory.moments import Bent, Moments, NoRule, alike, gaussian_noise, is_by_place
 from initprobe.torch.theory.places import without_places
-from initprobe.torch.theory.pointwise import Function, bent_of, of_bent
+from initprobe.torch.theory.pointwise import bent_of, of_bent
 from initprobe.torch.theory.regrouping import regrouped
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, axis_of, first, names
 from initprobe.torch.theory.trace import Constant, Node

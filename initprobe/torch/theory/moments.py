@@ -69,6 +69,12 @@ class Moments:
             pairs only.
         along: the mean product of two entries, each times its standardized Gaussian entry. It is of a gradient that
             went back through a function. None elsewhere.
+        shared: mean squared correlation of two units over samples, such as `1 / fan_in` of two rows of weights.
+        common: of the gradient of attention weights or logits, `shared` of the values, and what follows from it for
+            the gradient of queries: their relative growth, because keys and values are made of the same tokens.
+        rise: of a gradient, how the squared slope that it went back through grows with the variance of its input.
+            Behind a small kernel, it is times the mean share of one entry in a unit.
+        against: of a measured gradient, that a norm of each unit gave it. Units with large weights have small ones.
     """
 
     shape: Shape
@@ -83,6 +89,10 @@ class Moments:
     masked: Bent | None = None
     merged: tuple[Array, Moments] | None = None
     even: tuple[Array, Array] | None = None
+    shared: float = 0.0
+    common: float = 0.0
+    rise: float = 0.0
+    against: bool = False
 
     @property
     def values(self) -> Array | None:
@@ -168,22 +178,16 @@ class Moments:
             return independent(self.shape, mean, square)
         pairs = (self.pairs - self.mean**2) * (measured / own) + mean**2
         along = None if self.along is None else self.along * (measured / own)
-        return Moments(self.shape, mean, pairs, along=along, levels=self.levels)
-
-
-def mixed_levels(parts: Sequence[Moments]) -> Mapping[int, Array]:
-    """The levels of a sum of independent terms of the same shape; a term of another shape has none."""
-    shape = parts[0].shape
-    axes = {axis for part in parts for axis in part.levels}
-    total = sum(part.square for part in parts)
-    if not axes or total <= 0:
-        return ALIKE
-    levels = {}
-    for axis in axes:
-        if all(len(part.shape) == len(shape) and part.shape[axis] == shape[axis] for part in parts):
-            terms = [part.square * part.levels.get(axis, np.ones(shape[axis])) for part in parts]
-            levels[axis] = np.sum(terms, 0) / total
-    return levels
+        return Moments(
+            self.shape,
+            mean,
+            pairs,
+            along=along,
+            levels=self.levels,
+            shared=self.shared,
+            common=self.common,
+            rise=self.rise,
+        )
 
 
 def independent(shape: Sequence[int], mean: float, square: float) -> Moments:
@@ -317,12 +321,19 @@ def broadcast(moments: Moments, shape: Sequence[int]) -> Moments:
 
 def gaussian_noise(moments: Moments) -> float:
     """Variance of the log of the measured mean square, if the entries are Gaussian."""
-    square, mean = moments.square, moments.mean
-    if square <= 0:
-        return 0.0
-    both = mean * mean
-    own = moments.pairs - both
-    return max(2 * moments.average(own * (own + 2 * both)) / square**2, 0.0)
+    return max(moments.average(fluctuation(moments, moments.pairs)), 0.0) if moments.square > 0 else 0.0
+
+
+def fluctuation(moments: Moments, pairs: Array) -> Array:
+    """Covariance of the squares of two Gaussian entries, over the squared mean square.
+
+    Args:
+        moments: of the tensor.
+        pairs: its mean products of two entries, perhaps with more indices.
+    """
+    both = moments.mean**2
+    own = pairs - both
+    return np.asarray(2 * own * (own + 2 * both) / max(moments.square, 1e-300) ** 2)
 
 
 def mixed_noise(parts: Sequence[Moments], squares: Sequence[float]) -> float:

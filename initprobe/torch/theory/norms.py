@@ -36,7 +36,7 @@ def normalised(given: Moments, axes: Sequence[int], eps: float, centred: bool = 
         return Moments(given.shape, 0.0, np.zeros_like(pairs)), np.ones(())
     mean = 0.0 if centred else given.mean / own**0.5
     levels = {axis: level for axis, level in given.levels.items() if axis in axes}  # each other place has its own norm
-    return Moments(given.shape, mean, settled(given, pairs / variance), levels=levels), variance
+    return Moments(given.shape, mean, settled(given, pairs / variance), levels=levels, shared=given.shared), variance
 
 
 def denormalised(
@@ -73,7 +73,7 @@ def denormalised(
     for axis in set(axes_by_place(shaped)) - set(axes_by_place(normal)):
         variance = lengthened(variance, left.shape[axis], axis, normal.shape[axis]) if variance.ndim else variance
     made = settled(shaped, left / variance * (factor + spread))
-    return Moments(normal.shape, 0.0, made, gradient.noise, levels=levels)
+    return Moments(normal.shape, 0.0, made, gradient.noise, levels=levels, rise=gradient.rise)
 
 
 def _spread(normal: Moments, axes: Sequence[int]) -> float:

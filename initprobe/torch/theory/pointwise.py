@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.activations.record import Activation
 from initprobe.activations.sigmoids import error_function
-from initprobe.arrays import Array, normal_density
-from initprobe.meanfield.quadrature import distinct, panel_nodes
+from initprobe.arrays import Array
+from initprobe.torch.theory.expectations import Expectations, Function, dual, expectations
+from initprobe.torch.theory.levels import of_function, with_slopes
 from initprobe.torch.theory.moments import Bent, Moments, NoRule, gaussian_noise, matched
 from initprobe.torch.theory.places import axes_by_place, deviations, settled, strengthened
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, first, names
 from initprobe.torch.theory.trace import Node
 
-Function = Callable[[Array], Array]
-
-_ORDERS = 14  # of Hermite polynomials; what is above is taken as one more power of the correlation
-_PANELS = np.array([-9, -6, -4, -3, -2, -1, -0.5, 0, 0.5, 1, 2, 3, 4, 6, 9], float)
-_NODES = 12  # per panel
-_FEW = 8  # correlations
 # Functions without a record of an activation: value and slope.
 _PLAIN: dict[str, tuple[Function, Function, tuple[float, ...]]] = {
     "exp": (np.exp, np.exp, ()),
@@ -37,104 +32,6 @@ _PLAIN: dict[str, tuple[Function, Function, tuple[float, ...]]] = {
     "erf": (error_function, lambda x: 2 / math.sqrt(math.pi) * np.exp(-x * x), ()),
     "softplus": (lambda x: np.logaddexp(x, 0), lambda x: 1 / (1 + np.exp(-x)), ()),
 }
-
-
-class Expectations(NamedTuple):
-    """Expectations of a function f of Gaussian entries.
-
-    Attributes:
-        mean: `E f`.
-        square: `E f^2`.
-        powers: mean product of f at two entries, as a polynomial in their correlation.
-        slope_powers: the same of the slopes.
-        along_powers: the same of the slopes times Z.
-        square_powers: the same of the squares of f, about their mean.
-        slope_square_powers: the same of the squares of the slopes, about their mean.
-        growth: relative change of `E f^2` per relative change of the variance.
-    """
-
-    mean: float
-    square: float
-    powers: Array
-    slope_powers: Array
-    along_powers: Array
-    square_powers: Array
-    slope_square_powers: Array
-    growth: float
-
-
-@lru_cache(maxsize=4096)
-def expectations(value: Function, slope: Function, kinks: tuple[float, ...], mean: float, std: float) -> Expectations:
-    """Expectations of a function of `mean + std Z`, `Z ~ N(0, 1)`.
-
-    Args:
-        value: the function.
-        slope: its slope.
-        kinks: points where it bends.
-        mean: of its argument.
-        std: of its argument.
-    """
-    cuts = [(kink - mean) / std for kink in kinks] if std > 0 else []
-    z, weights, basis = _rule(tuple(cut for cut in cuts if abs(cut) < _PANELS[-1]))
-    with np.errstate(all="ignore"):
-        f, slopes = value(mean + std * z), slope(mean + std * z)
-        tilted = slopes * z
-        own, first_slopes, along, squares, slope_squares = _powers(
-            basis, np.stack(np.broadcast_arrays(f, slopes, tilted, f * f, slopes * slopes)), weights
-        )
-        square = float(f * f @ weights)
-        growth = float(f * tilted @ weights) * std / square if square > 0 else 1.0
-    squares[0] = slope_squares[0] = 0.0
-    return Expectations(float(f @ weights), square, own, first_slopes, along, squares, slope_squares, growth)
-
-
-@lru_cache(maxsize=16)
-def _rule(cuts: tuple[float, ...]) -> tuple[Array, Array, Array]:
-    """Nodes and weights of the Gaussian integral, and `_hermite` at these nodes, with panels that end at some cuts."""
-    edges = distinct(np.append(_PANELS, cuts))
-    z, weights = (part.ravel() for part in panel_nodes(edges[:-1], edges[1:], _NODES))
-    return z, weights * normal_density(z), _hermite(z)
-
-
-def _hermite(z: Array) -> Array:
-    """Hermite polynomials with mean square 1, `(orders, nodes)`."""
-    rows = [np.ones_like(z), z]
-    for order in range(1, _ORDERS - 1):
-        rows.append((z * rows[order] - math.sqrt(order) * rows[order - 1]) / math.sqrt(order + 1))
-    return np.array(rows)
-
-
-def _powers(basis: Array, functions: Array, weights: Array) -> Array:
-    """The squared coefficients of functions, and the rest of their mean squares, `(functions, orders + 1)`."""
-    weighted = functions * weights
-    own = (weighted @ basis.T) ** 2
-    rest = np.vecdot(functions, weighted) - own.sum(1)
-    return np.column_stack([own, np.maximum(rest, 0.0)])
-
-
-def dual(powers: Array, correlation: Array) -> Array:
-    """The polynomial at some correlations.
-
-    Args:
-        powers: coefficients of the polynomial, the lowest first.
-        correlation: in any shape.
-    """
-    if correlation.size <= _FEW:  # Python's floats are quicker than NumPy's calls, and give the same bits
-        descending = powers.tolist()[::-1]
-        values = [_at(descending, number) for number in correlation.ravel().tolist()]
-        return np.array(values).reshape(correlation.shape)
-    total = np.full_like(correlation, powers[-1])
-    for power in powers[-2::-1]:
-        total *= correlation
-        total += power
-    return total
-
-
-def _at(descending: list[float], correlation: float) -> float:
-    total = descending[0]
-    for power in descending[1:]:
-        total = total * correlation + power
-    return total
 
 
 def _rounded(number: float) -> float:
@@ -182,9 +79,12 @@ def curved(bent: Bent) -> Moments:
     pairs = dual(at.powers, correlation)
     own = given.average(dual(at.square_powers, correlation)) / at.square**2 if at.square > 0 else 0.0
     inherited = max(given.noise - gaussian_noise(given), 0.0)
-    pairs = _as_large(given, pairs)
+    levels, factor = of_function(given, at.level_growth)
+    pairs = _as_large(given, pairs if factor == 1 else strengthened(pairs, given, factor))
     noise = at.growth**2 * inherited + max(own, 0.0)
-    return Moments(given.shape, at.mean, pairs, noise, bent, levels=given.levels)
+    first_order = float(at.powers[1] / max(at.powers[1:].sum(), 1e-300))
+    shared = given.shared * first_order**2
+    return Moments(given.shape, at.mean, pairs, noise, bent, levels=levels, shared=shared)
 
 
 def _as_large(given: Moments, pairs: Array) -> Array:
@@ -211,7 +111,11 @@ def uncurved(bent: Bent, gradient: Moments) -> Moments:
     shaped = Moments(gradient.shape, 0.0, pairs)
     made, along = settled(shaped, pairs * slopes), settled(shaped, along)
     noise = gradient.noise + _slope_noise(gradient, at, correlation)
-    return Moments(gradient.shape, 0.0, made, noise, along=along, masked=bent, levels=gradient.levels)
+    levels, factor = with_slopes(gradient, bent.given, at.slope_growth)
+    factor *= 1 + gradient.rise * at.together  # the slopes after a small kernel depend on those before
+    if factor != 1:
+        made = strengthened(made, shaped, factor)
+    return Moments(gradient.shape, 0.0, made, noise, along=along, masked=bent, levels=levels, rise=at.slope_growth)
 
 
 def _slope_noise(gradient: Moments, at: Expectations, correlation: Array) -> float:

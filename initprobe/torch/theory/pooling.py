@@ -1,11 +1,8 @@
-"""Rules for pooling and for enlarging pictures. Maxima are drawn from Gaussian patches with the known correlations."""
+"""Rules for pooling and for enlarging pictures."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,37 +10,12 @@ import numpy as np
 from initprobe.arrays import Array
 from initprobe.torch.theory.laws import of_normal
 from initprobe.torch.theory.moments import Bent, Moments, NoRule, gaussian_noise
-from initprobe.torch.theory.pointwise import Function, bent_of, of_bent
+from initprobe.torch.theory.pointwise import bent_of, of_bent
+from initprobe.torch.theory.pooled_pieces import pieces_of, pooled, pooled_back
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, first, names
 from initprobe.torch.theory.trace import Node
 from initprobe.torch.theory.window import Window, per_axis, swept, windows
-
-_PATCHES = 1 << 12  # patches that are drawn for a maximum
-_CORRELATIONS = np.array([0.0, 0.3, 0.6, 0.8, 0.95, 1.0])  # at which the product of two maxima is drawn
-
-
-@dataclass(frozen=True)
-class Maxima:
-    """What was drawn of maxima over windows.
-
-    Attributes:
-        mean: mean of a maximum.
-        near: mean product of the maxima of two windows, 0 or 1 windows apart along rows and columns, `(2, 2)`.
-        far: mean product of the maxima of two patches whose entries have the correlations `_CORRELATIONS`.
-        slope: mean square of the slope at the largest entry.
-        shared: probability that two windows have the same largest entry, by their distance, `(2, 2)`.
-    """
-
-    mean: float
-    near: Array
-    far: Array
-    slope: float
-    shared: Array
-
-
-@lru_cache(maxsize=8)
-def _normal(size: int) -> Array:
-    return np.random.default_rng(0).standard_normal((2, _PATCHES, size))
+from initprobe.torch.theory.window_maxima import CORRELATIONS, Maxima, maxima
 
 
 def _latent(node: Node, given: Moments) -> tuple[Bent, Array]:
@@ -60,61 +32,6 @@ def _latent(node: Node, given: Moments) -> tuple[Bent, Array]:
     return bent, np.clip((base.pairs - base.mean**2) / variance, -1, 1)
 
 
-def _maxima(bent: Bent, correlation: Array, rows: Window, columns: Window) -> Maxima:
-    """What is drawn for the windows of a tensor."""
-    sizes = rows.taps + rows.stride, columns.taps + columns.stride
-    near = correlation[(0,) * (correlation.ndim - 2)][: sizes[0], : sizes[1]]
-    mean = bent.given.mean
-    scale = mean, math.sqrt(max(bent.given.square - mean**2, 0.0))
-    key = tuple(tuple(row) for row in near.round(3).tolist())
-    mean, std = (float(f"{number:.4g}") for number in scale)
-    return _drawn(bent.value, bent.slope, mean, std, key, rows, columns)
-
-
-@lru_cache(maxsize=128)
-def _drawn(
-    value: Function, slope: Function, mean: float, std: float, near: Sequence[Sequence[float]], *each: Window
-) -> Maxima:
-    """Draw patches of entries and take the maxima of four windows in each."""
-    rows, columns = each
-    sizes = rows.taps + rows.stride, columns.taps + columns.stride
-    places = np.stack(np.meshgrid(*map(np.arange, sizes), indexing="ij"), -1).reshape(-1, 2)
-    apart = np.abs(places[:, None] - places[None]).transpose(2, 0, 1)
-    correlation = np.array(near)
-    row, column = np.minimum(apart, np.array(correlation.shape)[:, None, None] - 1)
-    values, vectors = np.linalg.eigh(correlation[row, column])
-    root = (vectors * np.sqrt(np.maximum(values, 0))).T
-    inside = [_window(sizes, (rows, columns), row, column) for row in (0, 1) for column in (0, 1)]
-    patches, fresh = _normal(len(places))
-    first_entries = mean + std * (patches @ root)
-    others = mean + std * (fresh @ root[:, inside[0]])
-    return _counted(value, slope, mean, first_entries, others, inside)
-
-
-def _counted(
-    value: Function, slope: Function, mean: float, entries: Array, others: Array, inside: list[Array]
-) -> Maxima:
-    f = value(entries)
-    largest = [window[np.argmax(f[:, window], 1)] for window in inside]
-    tops = np.array([np.take_along_axis(f, index[:, None], 1)[:, 0] for index in largest])
-    slopes = slope(np.take_along_axis(entries, largest[0][:, None], 1))
-    own, beside = entries[:, inside[0]] - mean, others - mean
-    far = [
-        float(np.mean(tops[0] * value(mean + c * own + math.sqrt(1 - c * c) * beside).max(1))) for c in _CORRELATIONS
-    ]
-    near = np.array([float(np.mean(tops[0] * top)) for top in tops]).reshape(2, 2)
-    near[0, 0] = far[-1] = float(np.mean(tops * tops))
-    shared = np.array([float(np.mean(largest[0] == index)) for index in largest]).reshape(2, 2)
-    return Maxima(float(tops.mean()), near, np.array(far), float(np.mean(slopes**2)), shared)
-
-
-def _window(sizes: tuple[int, int], each: tuple[Window, Window], row: int, column: int) -> Array:
-    """Places of a window in a patch."""
-    rows, columns = each
-    down, right = row * rows.stride + np.arange(rows.taps), column * columns.stride + np.arange(columns.taps)
-    return np.asarray((down[:, None] * sizes[1] + right).ravel())
-
-
 def _pool_windows(node: Node) -> list[Window]:
     source = first(node)
     count = int(node.name[-2]) if node.name[-1] == "d" else 2
@@ -127,14 +44,17 @@ def _pool_windows(node: Node) -> list[Window]:
 
 
 def _max_pool(node: Node, of: Lookup) -> Moments:
+    if pieces_of(node):
+        return pooled(node, of, _max_pool)
     given = of(first(node))
-    (rows, columns), maxima = _max_parts(node, given)
+    (rows, columns), tops = _max_parts(node, given)
     _, correlation = _latent(node, given)
     thin = columns.thinned(rows.thinned(correlation, correlation.ndim - 2), correlation.ndim - 1)
-    pairs = np.interp(np.clip(thin, 0, 1), _CORRELATIONS, maxima.far)
+    pairs = np.interp(np.clip(thin, 0, 1), CORRELATIONS, tops.far)
     down, right = (min(2, size) for size in pairs.shape[-2:])
-    pairs[(0,) * (pairs.ndim - 2)][:down, :right] = maxima.near[:down, :right]
-    moments = Moments(node.shape, maxima.mean, pairs, levels=swept(given, (rows, columns), True)[1])
+    pairs[(0,) * (pairs.ndim - 2)][:down, :right] = tops.near[:down, :right]
+    levels = swept(given, (rows, columns), True)[1]
+    moments = Moments(node.shape, tops.mean, pairs, levels=levels, law=(pairs, tops.values))
     inherited = max(given.noise - gaussian_noise(given), 0.0)
     return replace(moments, noise=inherited + gaussian_noise(moments))
 
@@ -145,17 +65,20 @@ def _max_parts(node: Node, given: Moments) -> tuple[tuple[Window, Window], Maxim
         raise NoRule(f"{node.name} has a rule for pictures only")
     rows, columns = made
     bent, correlation = _latent(node, given)
-    return (rows, columns), _maxima(bent, correlation, rows, columns)
+    return (rows, columns), maxima(bent, correlation, rows, columns)
 
 
 def _max_pool_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     source = first(node)
+    if pieces_of(node):
+        yield source, pooled_back(node, of, gradient, _max_pool, _max_pool_back)
+        return
     given = of(source)
-    (rows, columns), maxima = _max_parts(node, given)
+    (rows, columns), tops = _max_parts(node, given)
     share = (rows.made / rows.size) * (columns.made / columns.size)
     near = gradient.pairs[(0,) * (gradient.pairs.ndim - 2)]
     square = near[0, 0]
-    for (row, column), shared in np.ndenumerate(maxima.shared):
+    for (row, column), shared in np.ndenumerate(tops.shared):
         if (row or column) and shared > 0:
             ways = 4 if row and column else 2
             square += ways * shared * near[min(row, near.shape[0] - 1), min(column, near.shape[1] - 1)]
@@ -163,7 +86,7 @@ def _max_pool_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     pairs[(0,) * pairs.ndim] = square * share
     gain = 1.0
     if given.bent is not None:  # most of the largest entries are where the activation has a slope
-        gain = maxima.slope / max(float(of_bent(given.bent)[0].slope_powers.sum()), 1e-300)
+        gain = tops.slope / max(float(of_bent(given.bent)[0].slope_powers.sum()), 1e-300)
     levels = swept(gradient, (rows, columns), False)[1]
     yield source, Moments(source.shape, 0.0, pairs, gradient.noise, gain=gain, levels=levels)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.torch.theory.moments import Moments, shares
 from initprobe.torch.theory.places import MOST_PLACES, axes_by_place, from_matrices, matrices
+from initprobe.torch.theory.softmax import peak, rounded
 
 
 def can_be_followed(*parts: Moments) -> bool:
@@ -32,8 +34,8 @@ def differ(visible: Array | None, *parts: Moments) -> bool:
 class Sequences:
     """Attention by place. Arrays are `(..., units, places, places)`: pairs of other axes, then of places.
 
-    The attention weights are `u_ik exp(l_ik)` with equal shares `u` of the open keys. They are normed so that rows add
-    up to 1.
+    The attention weights are a softmax over the open keys of each query. Their products are those of equal shares `u`
+    of these keys, times what `peak` gives.
     """
 
     def __init__(self, query: Moments, key: Moments, value: Moments, scale: float, visible: Array | None) -> None:
@@ -45,6 +47,7 @@ class Sequences:
         )
         self.share = open_keys / np.maximum(open_keys.sum(1, keepdims=True), 1)
         self.query, self.key, self.value = (self._held(part) for part in (query, key, value))
+        self.shared = min(key.shared, value.shared)
 
     def _held(self, moments: Moments) -> Array:
         held = matrices(moments.pairs, self.places, self.axis)
@@ -55,13 +58,32 @@ class Sequences:
         weights = shares(self.units, left.shape[-3])[:, None, None] * self.units**2
         return np.asarray(np.sum(left * right * weights, -3, keepdims=True))
 
-    def _strength(self) -> tuple[Array, Array]:
-        """Factors on the products of two equal shares, at the same key and at two keys."""
+    @cached_property
+    def _spread(self) -> tuple[Array, Array]:
+        """Correlation of two logits of one key, and the peaks of the weights of each query."""
         same = np.einsum("...kk->...k", self.key).mean(-1) - self.key.mean((-1, -2))
         spread = self.scale**2 * self._dot(self.query, same[..., None, None])
+        own = np.maximum(np.diagonal(spread[(0,) * (spread.ndim - 2)]), 0.0)
+        open_keys = (self.share > 0).sum(1)
+        each = [peak(max(int(n), 1), rounded(math.sqrt(s))) for n, s in zip(open_keys, own, strict=True)]
+        lengths = np.sqrt(np.maximum(np.outer(own, own), 1e-300))
+        return np.clip(spread / lengths, -1, 1), np.array(each).T
+
+    def _strength(self) -> tuple[Array, Array]:
+        """Factors on the products of two equal shares, at the same key and at two keys."""
+        share, (growth, _, _) = self._spread
         meet = self.share @ self.share.T
-        own = np.minimum(meet * np.exp(np.minimum(spread, 50)), 1.0)
+        own = np.minimum(meet * np.exp(np.sqrt(np.outer(growth, growth)) * share), 1.0)
         return own / np.maximum(meet, 1e-300), np.where(meet < 1 - 1e-9, (1 - own) / np.maximum(1 - meet, 1e-9), 1.0)
+
+    def _to_logits(self, given: Array) -> Array:
+        """Products of two gradients, times what peaked weights make of them on the way to the logits."""
+        share, (_, alone, alike) = self._spread
+        level = 1 - 1 / np.maximum((self.share > 0).sum(1), 2)
+        roots = [np.log(np.maximum(part, 1e-300) / level) / 2 for part in (alone, alike)]
+        apart, near = (np.add.outer(root, root) for root in roots)
+        part = np.exp((1 - np.abs(share)) * apart + np.abs(share) * near)
+        return np.asarray(given * self._strength()[0] * part)
 
     def attended(self, kept: float) -> Array:
         """Pairs of the output; `kept` is the share of the weights that dropout keeps."""
@@ -94,9 +116,10 @@ class Sequences:
         alone = np.zeros_like(to_value)
         alone[..., index, index] = np.einsum("ik,...ii->...k", share**2, first * given)
         self._add_chance(to_value, alone, kept)
-        moved = self._to_query(given), self._to_key(given)
+        peaked = self._to_logits(given)
+        moved = self._to_query(peaked, given), self._to_key(peaked)
         for part, source, turned in zip(moved, (self.key, self.query), (False, True), strict=True):
-            self._add_chance(part, self._alone(given, source, turned), kept)
+            self._add_chance(part, self._alone(peaked, source, turned), kept)
         query, key, value = (from_matrices(part, self.axis) for part in (*moved, to_value))
         return query, key, value
 
@@ -133,26 +156,27 @@ class Sequences:
         alone = 2 / others + 2 / self.units + 4 / (others * self.units)
         return float(np.sum(own**2 * alone) / max(own.sum() ** 2, 1e-300) / (self.samples * self.width / self.units))
 
-    def _to_query(self, given: Array) -> Array:
+    def _to_query(self, given: Array, level: Array) -> Array:
         """Each logit gets its weight times what its value adds to the mean of all.
 
-        Keys and values are made of the same tokens, so their products fluctuate together, by 1 / width.
+        Keys and values are made of the same tokens, so their products fluctuate together, by `shared`. For `level`
+        gradients, that is the same however peaked the weights are.
         """
         total = np.zeros(np.broadcast_shapes(given.shape, self.key.shape))
         share, turned = self.share, self.share.T
         for unit in range(self.value.shape[-3]):
             value, weight = self.value[..., unit : unit + 1, :, :], self._weight(unit)
             left, right, both = share @ value, value @ turned, share @ value @ turned
-            products = self.key * value
-            if unit == 0:
-                products[(0,) * (products.ndim - 2)] += self._common()
             moved = (
-                share @ products @ turned
+                share @ (self.key * value) @ turned
                 - (left * (share @ self.key)) @ turned
                 - share @ (right * (self.key @ turned))
                 + both * (share @ self.key @ turned)
             )
             total = total + weight * given[..., unit : unit + 1, :, :] * moved
+            if unit == 0:
+                own = (0,) * (total.ndim - 2)
+                total[own] += weight * level[own] * (share @ self._common() @ turned)
         return self.scale**2 * total
 
     def _common(self) -> Array:
@@ -160,7 +184,7 @@ class Sequences:
         key, value = (held[(0,) * (held.ndim - 2)] for held in (self.key, self.value))
         own = np.sqrt(np.maximum(np.diag(key) * np.diag(value), 0))
         lengths = np.sqrt(np.maximum(np.outer(np.diag(value), np.diag(value)), 1e-300))
-        return np.asarray(np.outer(own, own) * (1 - value / lengths) ** 2 / self.width)
+        return np.asarray(np.outer(own, own) * (1 - value / lengths) ** 2 * self.shared)
 
     def _to_key(self, given: Array) -> Array:
         total = np.zeros(np.broadcast_shapes(given.shape, self.query.shape))

@@ -23,6 +23,7 @@ from initprobe.torch.theory.tensor_facts import WITH_FACTS, tensor_facts
 
 _MOST_SAMPLES = 8  # of the model's input, from which its moments are taken
 _MOST_ENTRIES = 1 << 14  # of a constant, from which its moments are taken
+_SMALL_KERNEL = 64  # entries of a kernel
 _SMALL = 1 << 10  # entries of vectors that are measured together
 _MOST_PAIRED = 1 << 21  # entries of a constant whose pairs are taken
 _FINITE = 1e8  # mean square from which on a constant masks logits
@@ -42,6 +43,7 @@ class Constant:
         count: entries from which these two were taken.
         pairs: its moments, where entries at different places may be alike, as of positions.
         track: statistics of a weight that were measured for its layer; they stand for `mean` and `square`.
+        uneven: of the kernels of a convolution, relative variance of their mean square, where they have few entries.
         as_moments: what rules made of these numbers, for independent entries.
         as_weights: the same of the weights of a product.
     """
@@ -52,6 +54,7 @@ class Constant:
     count: int = 0
     pairs: Moments | None = None
     track: Track | None = None
+    uneven: float = 0.0
     as_moments: Moments | None = field(default=None, init=False)
     as_weights: Any = field(default=None, init=False)
 
@@ -228,7 +231,7 @@ class Trace:
         for tensor, value in zip(call.tensors, call.values, strict=True):
             is_weight = value.signal is None and (op.leaf is None or value.leaf == op.leaf)
             if is_weight and tensor.shape == weight.shape and id(tensor) not in self._constants:
-                self._constants[id(tensor)] = tensor, Constant(weight.shape, track=weight)
+                self._constants[id(tensor)] = tensor, Constant(weight.shape, track=weight, uneven=_uneven(tensor))
 
     def _arguments(self, given: Iterable[Any], call: Call) -> tuple[Any, ...]:
         """The arguments of a call. Their tensors come in the order in which the call lists them."""
@@ -279,6 +282,15 @@ class Trace:
         made = Constant(shape, count=entries.size)
         _measure([made], entries[None])
         return made
+
+
+def _uneven(weight: Any) -> float:
+    """Relative variance of the mean square of a kernel, from the fourth moment of the entries of small kernels."""
+    fan = math.prod(weight.shape[1:])
+    if weight.ndim < 3 or fan > _SMALL_KERNEL or not is_measured(weight):
+        return 0.0
+    squares = array_of(weight).astype(np.float64) ** 2
+    return float(squares.var() / max(squares.mean() ** 2, 1e-300) / fan)
 
 
 def _moments_of(values: Array, is_factor: bool) -> Moments:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -116,7 +117,8 @@ def _linear(node: Node, of: Lookup) -> Moments:
     axis, fan, units = len(given.shape) - 1, given.shape[-1], node.shape[-1]
     same, other = _summed(given, axis, fan, weights)
     mean = fan * weights.mean * given.mean
-    return _made(node, given, _joined(same, other, axis, units), mean, bias, axis)
+    made = _made(node, given, _joined(same, other, axis, units), mean, bias, axis)
+    return replace(made, shared=given.shared + 1 / fan)
 
 
 def _linear_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
@@ -172,15 +174,19 @@ def _convolve(node: Node, of: Lookup) -> Moments:
     given, axis = of(source), len(node.shape) - len(each) - 1
     moments, fan = _through(given, node, node, True)
     made = _made(node, given, moments.pairs, fan * weights_of_product(held).mean * given.mean, bias, axis)
-    made = _with_few(made, _few(given, axis, each, int(node.argument("groups", 6, 1))), fan)
+    few = _few(given, axis, each, int(node.argument("groups", 6, 1)))
+    made = _with_few(made, few, fan)
     even = made.pairs, moments.level_pairs + (made.pairs - moments.pairs)
-    return replace(made, levels=moments.levels, even=even)
+    return replace(made, levels=moments.levels, even=even, shared=few + given.shared)
 
 
 def _convolve_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
-    source = _convolution(node)[0]
+    source, held, _, _, is_transposed = _convolution(node)
     moments, _ = _through(gradient, node, source, False)
-    yield source, replace(moments, noise=gradient.noise + gaussian_noise(moments))
+    if gradient.against and not is_transposed:
+        moments = replace(moments, pairs=moments.pairs * (1 - held.uneven))
+    share = held.uneven + 1 / math.prod(held.shape[1:]) if held.uneven else 0.0
+    yield source, replace(moments, noise=gradient.noise + gaussian_noise(moments), rise=gradient.rise * share)
 
 
 def _embedding(node: Node, of: Lookup) -> Moments:
@@ -214,7 +220,7 @@ def multiplied(left: Moments, right: Moments, shape: Sequence[int]) -> Moments:
     for axis, most in enumerate(batch):
         left_pairs, right_pairs = lengthened(left_pairs, most, axis), lengthened(right_pairs, most, axis)
     pairs = np.matmul(left_pairs, right_pairs) * size**2
-    return Moments(tuple(shape), size * left.mean * right.mean, pairs, left.noise + right.noise)
+    return Moments(tuple(shape), size * left.mean * right.mean, pairs, left.noise + right.noise, shared=right.shared)
 
 
 def _padded(moments: Moments, ndim: int) -> Array:
@@ -225,6 +231,19 @@ def swapped(moments: Moments) -> Moments:
     """The moments of the transposed matrices."""
     order = (*moments.shape[:-2], moments.shape[-1], moments.shape[-2])
     return replace(moments, shape=order, pairs=np.swapaxes(moments.pairs, -1, -2), bent=None)
+
+
+def with_common(moved: Moments, gradient: Moments, other: Moments) -> Moments:
+    """The gradient of queries, with what keys and values have in common; and that of attention weights, with its cause.
+
+    Args:
+        moved: moments of the gradient of the first of two matrices, if all three are independent.
+        gradient: moments of the gradient of the product.
+        other: moments of the second matrix.
+    """
+    if gradient.common and other.shared:
+        return replace(moved, pairs=moved.pairs * (1 + gradient.common))
+    return replace(moved, common=other.shared)
 
 
 def _matmul(node: Node, of: Lookup) -> Moments:
@@ -261,7 +280,7 @@ def _matmul_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
         yield from _linear_back(node, of, gradient)
         return
     left, right = sources
-    yield left, multiplied(gradient, swapped(of(right)), left.shape)
+    yield left, with_common(multiplied(gradient, swapped(of(right)), left.shape), gradient, of(right))
     yield right, multiplied(swapped(of(left)), gradient, right.shape)
 
 
