@@ -5,8 +5,8 @@ square and mean over units of h, at the inputs of the layer and of its branch. E
 norm fixes mean and variance of z. So its output does not respond to the size of its input, and has no noise along z and
 z^2.
 
-`spread_steps` has the map of one layer, `branch_bias` the bias of gradients round skips, and `left_out` bounds what is
-not derived. Hanin & Nica 2020, arXiv:1812.05994.
+`spread_steps` has the map of one layer. `branch_bias` has the bias of gradients round skips, and `left_out` bounds what
+is not derived. Hanin & Nica 2020, arXiv:1812.05994.
 """
 
 from __future__ import annotations

@@ -261,7 +261,7 @@ def residual_gradients(
 
 
 def _joined(branch: _Branch, below: _Gradient, squares: Array, units: int) -> _Gradient:
-    """dL/dh at the start of a branch, from the one by way of the branch, `below`, and mean squares of h there."""
+    """dL/dh at the start of a branch. `below` is by way of the branch, and `squares` are mean squares of h there."""
     crossed = branch.shared
     products = branch.kept + below.products + crossed + crossed.swapaxes(1, 2)
     along = quotient(2 * crossed[:, 0, 0], units**2 * squares)

@@ -1,7 +1,7 @@
 """Layers with norms, skips or weights with a mean as linear maps of deviations from theory.
 
-They hold to first order in 1/width. The deviations of four numbers are passed on from layer to layer. They are mean square and mean over units of h, at the
-inputs of the layer and of its branch.
+They hold to first order in 1/width. The deviations of four numbers are passed on from layer to layer. They are mean
+square and mean over units of h, at the inputs of the layer and of its branch.
 """
 
 from __future__ import annotations
