@@ -25,6 +25,8 @@ _DEEPEST = 0.15
 _RARE = 0.5
 # SDs of logs below this are rounding of float32: nothing varies over networks.
 _ROUNDING = 1e-6
+# First order in 1/width fails in residual networks with layers narrower than this.
+_NARROW = 16
 
 
 def are_drawn(
@@ -44,7 +46,7 @@ def are_drawn(
         batch: samples in one batch.
     """
     if all(wiring.norm is None for wiring in wirings):
-        return False
+        return min(layer.n_out for layer in layers) < _NARROW
     if math.fsum(1 / layer.n_out for layer in layers) > _DEEPEST:
         return True
     plan = plan_of(layers, wirings, inputs, batch)

@@ -110,6 +110,8 @@ def _norm_and_skip_prediction(
         )
     except OverflowError:  # a square beyond the range of float64
         spreads = [UNKNOWN] * len(layers)
+    if config.residual and config.norm != "batch":
+        layers, spreads = with_biases(layers, spreads)
     if are_drawn(rules, around, spreads, inputs, batch) or no_series(config, sizes, inputs, batch):
         with_means = _surrounded(config, sizes, with_means=True)[1]
         drawn = with_drawn_networks(config, with_means, around, inputs, samples, layers, spreads)
