@@ -22,6 +22,7 @@ import numpy as np
 from initprobe.activations.record import Activation
 from initprobe.activations.skips import Wiring
 from initprobe.arrays import Array
+from initprobe.formatting import counted
 from initprobe.meanfield.drawn_layers import DrawnLayers, Logs, Rows
 from initprobe.meanfield.input_moments import InputMoments, paired_rows
 from initprobe.meanfield.layer import Layer
@@ -207,8 +208,8 @@ def fault_of(layers: Sequence[Layer], wirings: Sequence[Wiring], inputs: InputMo
     """
     if inputs.gram is not None and wirings[0].by_batch and (count := _directions(inputs.gram, batch)) <= _TOO_FEW:
         return (
-            f"batch norm of inputs that differ in {count} directions, where one over the variance of a unit has no "
-            "variance"
+            f"batch norm of inputs that differ in {counted(count, 'direction')}; "
+            "var dL/dh then has no finite spread over networks"
         )
     if plan_of(layers, wirings, inputs, batch) is None:
         return "no series in 1/width and 1/batch holds, and drawing networks of this size takes too long"

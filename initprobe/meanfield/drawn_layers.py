@@ -55,7 +55,9 @@ def _factor(products: Array, most: int) -> Array:
     """Rows with the given products, in at most so many features, `(rows, features)`."""
     values, vectors = np.linalg.eigh(products)
     kept = values > values.max() * len(values) * np.finfo(float).eps
-    return np.asarray((vectors[:, kept] * np.sqrt(values[kept]))[:, -most:])
+    rows = vectors[:, kept] * np.sqrt(values[kept])
+    rows[products.diagonal() <= 0] = 0.0  # a layer norm would enlarge what rounding leaves of a row of zeros
+    return np.asarray(rows[:, max(rows.shape[1] - most, 0) :])
 
 
 class Logs(NamedTuple):

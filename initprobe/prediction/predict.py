@@ -227,7 +227,7 @@ def _surrounded(
     if not with_means:
         of_config = [replace(layer_rule, weight_mean=0.0) for layer_rule in of_config]
     rules = [
-        replace(layer_rule, weight_variance=0.0) if wiring.zero else layer_rule
+        replace(layer_rule, weight_variance=0.0, weight_mean=0.0) if wiring.zero else layer_rule
         for layer_rule, wiring in zip(of_config, around, strict=True)
     ]
     return around, rules

@@ -311,6 +311,6 @@ def _width_note(end_to_end: Sequence[SpectrumStats]) -> str | None:
         if stats.theory and stats.theory.spread is not None and stats.theory.spread > stats.count - 1:
             return (
                 f"theory cannot hold from layer {stats.layer} on: its spread there, {short(stats.theory.spread)}, "
-                f"exceeds what {counted(stats.count, "singular value")} can have"
+                f"exceeds what {counted(stats.count, 'singular value')} can have"
             )
     return None
