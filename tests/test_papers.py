@@ -215,7 +215,8 @@ def test_schoenholz_2017(overrides):
         scale = fixed_point(ACTIVATIONS["tanh"], sigma_w, math.sqrt(0.05)).xi_c
         if layers > 12 * scale:
             # In the ordered phase e^-12 of the inputs' distance is left, a few units of float32: nothing is learned.
-            # In the chaotic phase inputs are far apart, and some learn by heart: not half of what the line reaches.
+            # In the chaotic phase inputs are far apart, and some learn by heart: not half of what the line reaches. No
+            # theory says how much they may learn. The half is chosen.
             least = 0.9 * chance if sigma_w < 1.327 else (chance + learned) / 2
             assert loss > least, (sigma_w, layers)
     figure = heat_map_figure(plot, "schoenholz_2017")

@@ -13,7 +13,7 @@ Variances are log-normal, so logs are kept. Their mean over few networks has an 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,13 +22,15 @@ import numpy as np
 from initprobe.activations.record import Activation
 from initprobe.activations.skips import Wiring
 from initprobe.arrays import Array
+from initprobe.formatting import counted
 from initprobe.meanfield.drawn_layers import DrawnLayers, Logs, Rows
 from initprobe.meanfield.input_moments import InputMoments, paired_rows
 from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.signals import centred_gram
 
-# Measured on one core, in nanoseconds: per entry of a layer's output, and for each of its inputs; per weight.
-_PER_ENTRY, _PER_PRODUCT, _PER_WEIGHT = 25.0, 0.07, 5.0
+# Measured on one core, in nanoseconds: per entry of a layer's output, and for each of its inputs; per weight; and per
+# `a b^2` of an orthogonal matrix, `(a, b)`, a >= b.
+_PER_ENTRY, _PER_PRODUCT, _PER_WEIGHT, _PER_ORTHOGONAL = 25.0, 0.07, 5.0, 0.1
 # Chosen: nanoseconds that drawing may take where more networks only lower the error, and at all; the least and the
 # largest number of networks.
 _WORK, _MOST_WORK, _LEAST, _MOST = 5e8, 2e9, 12, 40
@@ -69,7 +71,15 @@ class Plan(NamedTuple):
     is_short: bool
 
     @classmethod
-    def of(cls, fans: Sequence[tuple[int, int]], known: int, batch: int, *, by_batch: bool) -> Plan | None:
+    def of(
+        cls,
+        fans: Sequence[tuple[int, int]],
+        known: int,
+        batch: int,
+        *,
+        by_batch: bool,
+        orthogonal: Set[tuple[int, int]] = frozenset(),
+    ) -> Plan | None:
         """The plan for a network; None where it would take too long.
 
         Args:
@@ -77,18 +87,19 @@ class Plan(NamedTuple):
             known: rows of the input whose products are known.
             batch: samples in one batch.
             by_batch: whether some norm is taken over the batch.
+            orthogonal: those of `fans` whose weights are orthogonal.
         """
-        rows = min(known, batch)
-        while _work(fans, rows, batch, by_batch) * _LEAST > _MOST_WORK and rows >= 2 * _FEWEST_ROWS:
+        rows, once = min(known, batch), _PER_ORTHOGONAL * sum(max(pair) * min(pair) ** 2 for pair in orthogonal)
+        while once + _work(fans, rows, batch, by_batch) * _LEAST > _MOST_WORK and rows >= 2 * _FEWEST_ROWS:
             rows //= 2
         work = _work(fans, rows, batch, by_batch)
-        if work * _LEAST > _MOST_WORK:
+        if once + work * _LEAST > _MOST_WORK:
             return None
         networks = min(max(int(_WORK / work), _LEAST), _MOST)
         continued = 1 - rows / batch if by_batch else 0.0
         held = sum((n_in + 3 * rows) * n_out for n_in, n_out in fans)
         together = max(min(_HELD // held, networks), 1)
-        return cls(networks, together, rows, continued, held * together, networks * work <= _WORK)
+        return cls(networks, together, rows, continued, held * together, once + networks * work <= _WORK)
 
 
 def _work(fans: Sequence[tuple[int, int]], rows: int, batch: int, by_batch: bool) -> float:
@@ -170,11 +181,11 @@ def drawn_networks(
         return None
     rows, drawn = _rows(inputs, batch, plan, layers[0], whole=layers[0].orthogonal or wirings[0].opens), 0
     logs: list[tuple[Logs, ...]] = []
+    networks = DrawnLayers(activation, layers, wirings)
     with np.errstate(all="ignore"):
         while drawn < plan.networks:
             count = min(plan.together, plan.networks - drawn)
-            networks = DrawnLayers(activation, layers, wirings, count)
-            logs.append(tuple(networks.logs(each, (_SEED, drawn)) for each in rows))
+            logs.append(tuple(networks.logs(each, count, (_SEED, drawn)) for each in rows))
             drawn += count
             estimates = _estimates(logs, plan.continued) if drawn >= _LEAST else None
             if estimates is not None and float(estimates.output_gradient.error.max()) < _ENOUGH:
@@ -207,8 +218,8 @@ def fault_of(layers: Sequence[Layer], wirings: Sequence[Wiring], inputs: InputMo
     """
     if inputs.gram is not None and wirings[0].by_batch and (count := _directions(inputs.gram, batch)) <= _TOO_FEW:
         return (
-            f"batch norm of inputs that differ in {count} directions, where one over the variance of a unit has no "
-            "variance"
+            f"batch norm of inputs that differ in {counted(count, 'direction')}; "
+            "var dL/dh then has no finite spread over networks"
         )
     if plan_of(layers, wirings, inputs, batch) is None:
         return "no series in 1/width and 1/batch holds, and drawing networks of this size takes too long"
@@ -233,7 +244,9 @@ def plan_of(layers: Sequence[Layer], wirings: Sequence[Wiring], inputs: InputMom
     if inputs.gram is None:
         return None
     fans = [(layer.n_in, layer.n_out) for layer in layers]
-    return Plan.of(fans, len(inputs.gram), batch, by_batch=any(wiring.by_batch for wiring in wirings))
+    orthogonal = {(layer.n_in, layer.n_out) for layer in layers if layer.orthogonal}
+    by_batch = any(wiring.by_batch for wiring in wirings)
+    return Plan.of(fans, len(inputs.gram), batch, by_batch=by_batch, orthogonal=orthogonal)
 
 
 def _rows(inputs: InputMoments, batch: int, plan: Plan, first: Layer, *, whole: bool) -> tuple[Rows, ...]:

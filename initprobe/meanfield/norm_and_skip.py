@@ -38,6 +38,7 @@ from initprobe.meanfield.norm_and_skip_gradients import LayerGradients, LayerPas
 from initprobe.meanfield.predict import LayerTheory
 from initprobe.meanfield.propagate import first_pairs, group_moments
 from initprobe.meanfield.radial import quotient
+from initprobe.meanfield.residual_gradients import residual_gradients
 from initprobe.meanfield.row_grid import RowGrid
 from initprobe.meanfield.signals import Signal, cosines, pair_statistics
 
@@ -70,7 +71,11 @@ def theory_of(
         passes: from `forward_passes`.
         batch: samples in a batch.
     """
+    is_by_row = any(wiring.by_batch for wiring in wirings)
+    has_skip = any(wiring.skip is not None for wiring in wirings)
     with np.errstate(all="ignore"):
+        if has_skip and not is_by_row:
+            return tuple(map(_theory, passes, residual_gradients(layers, wirings, passes), wirings))
         return tuple(map(_theory, passes, gradients(layers, wirings, passes, batch), wirings))
 
 
@@ -204,7 +209,7 @@ def _output_rows(kernel: Array, state: State, signal: Signal, skip: float | None
 def _output(activation: Activation, state: State, signal: Signal, skip: float | None, units: int) -> Signal:
     """The output of a layer: `phi(z)`, or `signal + skip phi(z)` with `signal` the input of its branch.
 
-    `units` vary the cosines of pairs. What the units of a branch add to the cosines of a sum is left out.
+    `units` vary the cosines of pairs.
     """
     scale = 1.0 if skip is None else skip
     mean, square = (state.over_biases(values) for values in (state.moments.mean, state.moments.square))
@@ -213,24 +218,48 @@ def _output(activation: Activation, state: State, signal: Signal, skip: float | 
     squares = kept + 2 * scale * kept_mean * mean + scale**2 * square
     size = np.where(squares > 0, np.sqrt(squares), math.inf)
     shares = shares_of(signal.shares, squares > 0)
+    branches = _branch_nodes(activation, state, shares, scale / size)
     low, high = (
         skipped + 2 * float(shares @ (kept_mean / size)) * float(shares @ (scale * mean / size)) + branch
         for skipped, branch in zip(
             float(shares @ (np.sqrt(kept) / size)) ** 2 * np.array(_cosine_nodes(signal)),
-            _branch_nodes(activation, state, shares, scale / size),
+            branches,
             strict=True,
         )
     )
     cosine, variance = min(max((low + high) / 2, -1.0), 1.0), (high - low) ** 2 / 4
     if skip is None:
-        variance += _pair_noise(activation, state, shares, scale / size, cosine) / units
+        variance += _pair_noise(activation, state, shares, scale / size, cosine, np.zeros_like(mean)) / units
+    else:
+        alone = float(shares @ ((scale / size) ** 2 * np.maximum(square - mean * mean, 0.0)))
+        together = sum(branches) / 2 - float(shares @ (scale * mean / size)) ** 2
+        own = _pair_noise(activation, state, shares, scale / size, cosine, mean) - (together - cosine * alone) ** 2
+        variance += (max(own, 0.0) + _crossed_noise(alone, together, cosine)) / units
     return Signal(signal.shares, squares, means, cosine, variance)
 
 
-def _pair_noise(activation: Activation, state: State, shares: Array, scale: Array, cosine: float) -> float:
-    """Variance of `y_a y_b - c/2 (y_a^2 + y_b^2)` over units for two samples, y being outputs times `scale`."""
+def _crossed_noise(alone: float, together: float, cosine: float) -> float:
+    """Variance over units of what the branch adds to the cosine of a sum `x + f`, by its products with x.
+
+    With x and f in units of the length of the sum, it is `(x_a - c x_b) f_b + (x_b - c x_a) f_a`. Here x is given and
+    f is independent of it.
+
+    Args:
+        alone: variance of f over units, for one sample.
+        together: covariance of f for two samples.
+        cosine: c of the sums of two samples.
+    """
+    given, pair, c = 1 - alone, cosine - together, cosine
+    own = alone * (given * (1 + c * c) - 2 * c * pair)
+    return max(2 * (own + together * (pair * (1 + c * c) - 2 * c * given)), 0.0)
+
+
+def _pair_noise(
+    activation: Activation, state: State, shares: Array, scale: Array, cosine: float, centre: Array
+) -> float:
+    """Variance of `y_a y_b - c/2 (y_a^2 + y_b^2)` over units for two samples, y being `scale (h - centre)`."""
     h, _ = state.on_grid(activation)
-    y = state.for_biases(scale)[:, None] * h
+    y = state.for_biases(scale)[:, None] * (h - state.for_biases(centre)[:, None])
     first, second, third = (state.over_samples(power, shares)[None] for power in (y, y * y, y**3))
     (of_squares,), (of_cubes,) = (
         series(*pair).weighted(state.bias_shares[None]) for pair in ((second, second), (third, first))

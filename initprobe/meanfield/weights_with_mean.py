@@ -32,12 +32,13 @@ from initprobe.meanfield.finite_width import NO_SPREAD, LayerSpread, Spread
 from initprobe.meanfield.input_moments import InputMoments, sample_groups
 from initprobe.meanfield.layer import Layer, State
 from initprobe.meanfield.norm_and_skip_gradients import LayerPass
-from initprobe.meanfield.norm_and_skip_spread import Step, branch_weights, covariances_of, spreads_of
+from initprobe.meanfield.norm_and_skip_spread import spreads_of
 from initprobe.meanfield.norm_and_skip_units import units_of
 from initprobe.meanfield.predict import LayerTheory
 from initprobe.meanfield.radial import quotient
 from initprobe.meanfield.row_grid import RowGrid
 from initprobe.meanfield.signals import Signal
+from initprobe.meanfield.spread_steps import Step, branch_weights, covariances_of
 
 # Share of a gradient that units do not have in common. Above it, the spread is that of weights without a mean.
 _LEAST_APART = 0.9

@@ -23,6 +23,10 @@ _MOST_IF_SHORT, _MOST, _MORE_OF_WEIGHTS = math.log(1.05), math.log(1.1), math.lo
 _DEEPEST = 0.15
 # Chosen: the least SD of outputs over that to first order. A few saturated units may be in none of the drawn networks.
 _RARE = 0.5
+# SDs of logs below this are rounding of float32: nothing varies over networks.
+_ROUNDING = 1e-6
+# First order in 1/width fails in residual networks with layers narrower than this.
+_NARROW = 16
 
 
 def are_drawn(
@@ -42,7 +46,7 @@ def are_drawn(
         batch: samples in one batch.
     """
     if all(wiring.norm is None for wiring in wirings):
-        return False
+        return min(layer.n_out for layer in layers) < _NARROW
     if math.fsum(1 / layer.n_out for layer in layers) > _DEEPEST:
         return True
     plan = plan_of(layers, wirings, inputs, batch)
@@ -118,11 +122,12 @@ def _spread(spread: LayerSpread, drawn: DrawnNetworks, number: int, is_last: boo
     """The spread at one layer, with the error of the mean over drawn networks."""
 
     def of(estimate: Estimate) -> Spread:
-        return Spread(float(estimate.sd[number]), 0.0)
+        sd = float(estimate.sd[number])
+        return Spread(0.0 if sd < _ROUNDING else sd, 0.0)
 
     return LayerSpread(
         preactivation=of(drawn.preactivation),
-        output=Spread(max(float(drawn.output.sd[number]), _RARE * np.nan_to_num(spread.output.sd)), 0.0),
+        output=Spread(max(of(drawn.output).sd, _RARE * np.nan_to_num(spread.output.sd)), 0.0),
         output_gradient=spread.output_gradient if is_last else of(drawn.output_gradient),
         preactivation_gradient=of(drawn.preactivation_gradient),
         weight_gradient=of(drawn.weight_gradient),

@@ -110,6 +110,8 @@ def _norm_and_skip_prediction(
         )
     except OverflowError:  # a square beyond the range of float64
         spreads = [UNKNOWN] * len(layers)
+    if config.residual and config.norm != "batch":
+        layers, spreads = with_biases(layers, spreads)
     if are_drawn(rules, around, spreads, inputs, batch) or no_series(config, sizes, inputs, batch):
         with_means = _surrounded(config, sizes, with_means=True)[1]
         drawn = with_drawn_networks(config, with_means, around, inputs, samples, layers, spreads)
@@ -225,7 +227,7 @@ def _surrounded(
     if not with_means:
         of_config = [replace(layer_rule, weight_mean=0.0) for layer_rule in of_config]
     rules = [
-        replace(layer_rule, weight_variance=0.0) if wiring.zero else layer_rule
+        replace(layer_rule, weight_variance=0.0, weight_mean=0.0) if wiring.zero else layer_rule
         for layer_rule, wiring in zip(of_config, around, strict=True)
     ]
     return around, rules

@@ -43,7 +43,7 @@ def no_theory(
     if fault := _weights_fault(config, sizes):
         return fault
     fault = _series_fault(config, sizes, inputs, batch)
-    if fault is None or config.norm == "none" or inputs is None or batch is None:
+    if fault is None or inputs is None or batch is None:
         return fault
     return _drawing_fault(config, sizes, inputs, batch)
 

@@ -16,22 +16,23 @@ def logit_facts(logits: Any) -> dict[str, float]:
 
     Returns:
         `std`: standard deviation about the mean of a row. `entropy`: of a row of weights, as a share of the largest
-        possible, averaged over rows. `keys`: average number of entries of a row that are not masked. Nothing if no row
-        has two such entries.
+        possible, averaged over rows. `keys`: average number of entries of a row that are not masked. None of these if
+        no row has two such entries. `hidden`: 1 if every entry of a row is -inf.
     """
     rows = logits.detach().reshape(-1, logits.shape[-1]) if logits.ndim else logits.detach().reshape(1, 1)
     rows = rows[:: max(len(rows) // _ROWS, 1)].double()
+    hidden = {"hidden": 1.0} if bool((rows == -math.inf).all(-1).any()) else {}
     open_ = torch.isfinite(rows) & (rows > _MASKED)
     count = open_.sum(-1)
     rows, open_, count = rows[count > 1], open_[count > 1], count[count > 1].double()
     if not len(rows):
-        return {}
+        return hidden
     plain = rows.where(open_, 0.0)
     mean = plain.sum(-1, keepdim=True) / count[:, None]
     std = ((plain - mean).where(open_, 0.0).square().sum() / count.sum()).sqrt()
     weights = rows.masked_fill(~open_, -math.inf).softmax(-1)
     entropy = -(weights * weights.clamp_min(1e-300).log()).sum(-1) / count.log()
-    return {"std": float(std), "entropy": float(entropy.mean()), "keys": float(count.mean())}
+    return {"std": float(std), "entropy": float(entropy.mean()), "keys": float(count.mean()), **hidden}
 
 
 def attention_facts(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, float]:

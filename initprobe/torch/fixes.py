@@ -138,7 +138,7 @@ def _why_not(observation: Observation, before: Sequence[Observation], after: Seq
         return _STAYED
     old = {_key(other) for other in before if other.severity != "info"}
     new = [other for other in after if other.severity != "info" and _key(other) not in old]
-    return f"tried, and made the model {new[0].rule.replace('-', ' ')}" if new else None
+    return f"tried, and led to another finding: {new[0].rule.replace('-', ' ')}" if new else None
 
 
 @contextmanager

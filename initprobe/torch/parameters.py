@@ -42,7 +42,7 @@ def _void(parts: Inventory, peaks: Mapping[str, float]) -> Iterator[tuple[str, s
         if not math.isfinite(peaks.get(name, math.nan)) and not _is_finite(tensor):
             yield name, "NaN" if bool(torch.isnan(tensor).any()) else "infinities"
     for name, tensor in parts.buffers.items():
-        if math.isnan(peaks.get(name, math.nan)) and bool(torch.isnan(tensor).any()):  # a mask is made of infinities
+        if math.isnan(peaks.get(name, math.nan)) and bool(torch.isnan(_stored(tensor)).any()):  # infinities make masks
             yield name, "NaN"
 
 
@@ -143,10 +143,17 @@ def check_input(given: Sequence[Any]) -> None:
 
 def _check_stored(tensor: Any) -> None:
     """Refuse a sparse input of which a stored entry is NaN or infinite."""
-    stored = tensor.detach()._values() if tensor.layout is torch.sparse_coo else tensor.detach().values()
+    stored = _stored(tensor)
     lost = stored[~torch.isfinite(stored)]
     if len(lost):
         raise InputError(f"the input: a stored entry of a sparse tensor is {lost[0].item()}, no finite number")
+
+
+def _stored(tensor: Any) -> Any:
+    """The entries that a tensor holds: all, or those that a sparse one stores."""
+    if tensor.layout is torch.strided:
+        return tensor
+    return tensor.detach()._values() if tensor.layout is torch.sparse_coo else tensor.detach().values()
 
 
 def _place_words(tensor: Any, place: Sequence[int]) -> str:

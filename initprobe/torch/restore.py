@@ -72,7 +72,8 @@ def _entries(parts: Inventory, parameters: bool) -> Callable[[], None]:
     def restore() -> None:
         with torch.no_grad():
             for tensor, before in zip(tensors, copies, strict=True):
-                if not torch.equal(tensor, before):
+                # Sparse tensors cannot be compared.
+                if tensor.layout is not torch.strided or not torch.equal(tensor, before):
                     tensor.copy_(before)
 
     return restore

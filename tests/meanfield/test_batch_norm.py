@@ -65,8 +65,8 @@ def test_too_few_samples_are_refused_with_the_reason():
     result = measured(ProbeConfig(batch=5, **fields))
     assert result.layers[0].theory is None
     assert result.theory_note == (
-        "no mean-field prediction: batch norm of inputs that differ in 4 directions, where one over the variance of a "
-        "unit has no variance"
+        "no mean-field prediction: batch norm of inputs that differ in 4 directions; var dL/dh then has no "
+        "finite spread over networks"
     )
     assert measured(ProbeConfig(batch=6, **fields)).layers[0].theory is not None
     assert FEWEST_SAMPLES == 16  # of the series; the fixes use it alone

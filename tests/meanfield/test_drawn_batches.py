@@ -63,10 +63,28 @@ def test_deep_layers_of_gelu_are_predicted_by_drawn_networks():
     assert result.layers[0].theory.output_gradient_spread > 0.1
 
 
+@pytest.mark.parametrize("batch", [60, 400])
+def test_an_output_that_is_the_input_has_no_spread(batch):
+    """Drawn networks differ by rounding alone, which is no standard deviation."""
+    fields = {"init": "he", "act": "relu", "norm": "layer", "residual": True, "zero_init_last": True}
+    result = measured(ProbeConfig(layers=8, width=40, batch=batch, **fields), threads=1)
+    assert all(layer.theory.z is None for layer in result.layers)
+
+
+def test_the_last_layer_of_a_branch_may_start_at_zero_where_weights_have_a_mean():
+    fields = {"init": "normal:std=0.1,mean=0.1", "act": "relu", "norm": "batch", "residual": True, "block": 2}
+    result = measured(ProbeConfig(layers=6, width=50, batch=60, draws=1, zero_init_last=True, **fields), threads=1)
+    variances = [layer.theory.output_variance for layer in result.layers[1::2]]
+    np.testing.assert_allclose(variances, variances[0], rtol=1e-6)
+
+
 @pytest.mark.parametrize("whole", [False, True])
-def test_rows_with_the_products_and_sums_of_the_input(whole):
-    x = np.random.default_rng(0).standard_normal((7, 30)) + 0.3
-    rows = Rows.of(x @ x.T / 30, x.mean(axis=1), 30, whole=whole)
+@pytest.mark.parametrize("features", [30, 1])
+def test_rows_with_the_products_and_sums_of_the_input(features, whole):
+    x = np.random.default_rng(0).standard_normal((7, features)) + 0.3
+    x[2] = 0
+    rows = Rows.of(x @ x.T / features, x.mean(axis=1), features, whole=whole)
+    assert not rows.x[2].any()  # a layer norm would enlarge rounding
     np.testing.assert_allclose(rows.x @ rows.x.T, x @ x.T, atol=1e-4)
     np.testing.assert_allclose(rows.sums, x.sum(axis=1), rtol=1e-12)
     if whole:
@@ -96,6 +114,8 @@ def test_the_continuation_to_a_larger_batch():
 
 def test_what_would_take_too_long_is_not_drawn():
     assert Plan.of([(4000, 4000)] * 30, 256, 256, by_batch=True) is None
+    assert Plan.of([(4000, 4000)], 64, 64, by_batch=True) is not None
+    assert Plan.of([(4000, 4000)], 64, 64, by_batch=True, orthogonal={(4000, 4000)}) is None
     plan = Plan.of([(50, 50)] * 10, 256, 1000, by_batch=True)
     assert plan.rows == 256
     assert plan.continued == pytest.approx(1 - 256 / 1000)

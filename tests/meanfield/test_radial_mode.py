@@ -81,3 +81,12 @@ def test_gradients_of_residual_networks(act, init, layers, fields):
         error = values.std(ddof=1) / values.mean() / math.sqrt(len(values))
         gap = math.log(values.mean() / layer.theory.output_gradient_variance)
         assert abs(gap) < 5 * error + layers / 100 / 2, layer.layer
+
+
+def test_a_mean_over_units_that_grows_with_depth_carries_a_part_of_the_gradient():
+    """Without a direction of its own for it, dL/dh was 1.22 times the prediction. 5 standard errors, and 2%."""
+    settings = {"layers": 20, "width": 60, "batch": 10, "draws": 60, "residual": True, "branch_scale": 0.5}
+    layer = measured(ProbeConfig(init="lecun", act="selu", **settings)).layers[0]
+    variances = np.array(layer.output_gradient.variance_by_draw)
+    gap = math.log(variances.mean() / layer.theory.output_gradient_variance)
+    assert abs(gap) < 5 * variances.std() / variances.mean() / math.sqrt(len(variances)) + 0.02

@@ -14,6 +14,7 @@ from calibration import (
     experiments,
     interval,
     is_calibrated,
+    residual_experiments,
     share_beyond,
 )
 
@@ -35,3 +36,14 @@ def test_shares_beyond_two_and_three_standard_deviations():
             share, ends = share_beyond(networks, limit), interval(networks, limit)
             assert is_calibrated(share, *ends, EXPECTED[limit]), (direction, limit, share, ends)
         assert abs(np.mean([z.mean() for z in networks])) < 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", ["none", "layer"])
+def test_shares_in_residual_networks(norm):
+    """Skips over 1 to 3 layers, branches of scale 0.1 to 1: the same limits."""
+    for direction, networks in calibrate(residual_experiments(EXPERIMENTS // 2, seed=7, norm=norm)).items():
+        assert len(networks) >= 1000
+        for limit in LIMITS:
+            share, ends = share_beyond(networks, limit), interval(networks, limit)
+            assert is_calibrated(share, *ends, EXPECTED[limit]), (direction, limit, share, ends)

@@ -18,6 +18,7 @@ from scipy.stats import norm
 
 from initprobe import ProbeConfig
 from initprobe.activations.catalogue import ACTIVATIONS
+from initprobe.activations.skips import wirings
 from initprobe.arrays import Array
 from initprobe.data.datasets import DIGITS
 from initprobe.meanfield.input_moments import InputMoments
@@ -31,6 +32,7 @@ EXPERIMENTS, DRAWS = 400, 8
 SEED = 2
 INITS = ("he", "lecun", "xavier_uniform", "orthogonal", "lecun:gain=1.3", "he_uniform")
 BIASES = ("zeros", "zeros", "normal:std=0.1", "uniform:low=-0.3,high=0.3")
+SCALES = ("0.1", "0.2", "0.3", "0.5", "0.7", "1", "1/sqrt(L)")
 LIMITS = (2, 3)
 # Of a normal z.
 EXPECTED = {limit: 2 * float(norm.sf(limit)) for limit in LIMITS}
@@ -54,6 +56,18 @@ def _experiment(activation: str, number: int, rng: np.random.Generator) -> Probe
         batch=int(rng.choice([20, 100])),
         seed=number,
     )
+
+
+def residual_experiments(count: int, seed: int, norm: str = "none") -> list[ProbeConfig]:
+    """Random experiments with skips over 1 to 3 layers and branches of scale 0.1 to 1 or 1/sqrt(L)."""
+    rng, names, configs = np.random.default_rng(seed), list(ACTIVATIONS), []
+    for number in range(count):
+        block, plain = int(rng.choice([1, 1, 2, 3])), _experiment(names[number % len(names)], number, rng)
+        around = {"residual": True, "norm": norm, "block": block, "branch_scale": str(rng.choice(SCALES))}
+        layers = max(int(rng.choice([5, 8, 12, 20, 30, 50])) // block, 2) * block
+        fields = {name: getattr(plain, name) for name in type(plain).model_fields}
+        configs.append(ProbeConfig(**fields | around | {"layers": layers}))
+    return configs
 
 
 def distances(config: ProbeConfig) -> dict[str, list[Array]]:
@@ -90,16 +104,24 @@ def _variances(
     config: ProbeConfig, sizes: Sequence[int], x: Array, rng: np.random.Generator
 ) -> Iterator[tuple[float, float]]:
     """Variances of h and dL/dh at each layer of a random network, last to first."""
-    activation, trace, h = config.activation, [], x
-    for fans in itertools.pairwise(sizes):
+    trace, h, stream = [], x, x
+    for fans, wiring in zip(itertools.pairwise(sizes), wirings(config, sizes), strict=True):
+        acting, stream = wiring.acting(config.activation), h if wiring.opens else stream
         weight = config.initializer.sample(rng, fans, fans, np.float32)
         z = h @ weight + config.bias_initializer.sample(rng, (1, fans[1]), fans, np.float32)
-        h = activation.value(z)
-        trace.append((weight, z, h))
-    g = rng.standard_normal(h.shape, dtype=np.float32)
-    for weight, z, h in reversed(trace):
+        inverse = None if wiring.norm is None else wiring.norm.forward(z)
+        own = acting.value(z)
+        h = own if wiring.skip is None else stream + np.float32(wiring.skip) * own
+        trace.append((weight, z, own, inverse, h, wiring, acting))
+    around = g = rng.standard_normal(h.shape, dtype=np.float32)
+    for weight, z, own, inverse, h, wiring, acting in reversed(trace):
         yield float(np.var(h, dtype=float)), float(np.var(g, dtype=float))
-        g = (g * activation.slope(z, h)) @ weight.T
+        if wiring.skip is not None:
+            around, g = g, np.float32(wiring.skip) * g
+        delta = g * acting.slope(z, own)
+        if inverse is not None:
+            wiring.norm.backward(delta, z, inverse)
+        g = delta @ weight.T + around if wiring.opens else delta @ weight.T
 
 
 def _distances(prediction: NetworkPrediction, direction: str, variances: Array) -> Array:

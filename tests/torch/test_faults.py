@@ -84,6 +84,31 @@ def test_a_function_that_makes_nan_is_named():
     assert found["overflow"].evidence.startswith("log gives NaN, of entries from -")
 
 
+def test_a_mask_that_hides_a_row_is_named():
+    hidden = torch.zeros(32, dtype=torch.bool)
+    for rows, is_faulty in (([], False), ([2, 5], True)):
+        mask = hidden.repeat(16, 1)
+        mask[rows] = True
+        model = Between(lambda z, mask=mask: z.masked_fill(mask, -torch.inf).softmax(-1))
+        found, _ = alarms(model, torch.randn(16, 16))
+        assert ("every logit of a row is -inf" in getattr(found.get("overflow"), "evidence", "")) == is_faulty
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta:UserWarning")
+@pytest.mark.parametrize("to", [torch.Tensor.to_sparse, torch.Tensor.to_sparse_csr])
+def test_a_buffer_may_be_sparse(to):
+    model = Between(lambda z: model.edges @ z)
+    model.register_buffer("edges", to(torch.eye(20)))
+    assert not alarms(model, torch.randn(20, 16))[0]
+    model.edges = to(torch.full((20, 20), torch.nan))
+    assert "void-parameter" in alarms(model, torch.randn(20, 16))[0]
+
+
+def test_the_largest_of_very_many_entries_has_a_bounded_cost():
+    model = Between(lambda z: (z / z.max()).reshape(8, -1, 64).amax(1)[:, :32])
+    assert not alarms(model, torch.randn(8 * 20_000, 16))[0]
+
+
 def test_a_norm_over_one_entry_is_named():
     found, _ = alarms(Between(lambda z: F.layer_norm(z.unsqueeze(-1), (1,)).squeeze(-1)), torch.randn(16, 16))
     assert "layer_norm gives the same for every input" in found["no-gradient"].evidence

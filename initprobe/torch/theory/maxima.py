@@ -1,4 +1,4 @@
-"""Rules for the largest or smallest entry: over axes, over windows of a sequence, or over a whole picture.
+"""Rules for the largest or smallest entry: over axes, windows of a sequence, large windows, or a whole picture.
 
 The Gaussian entries of two samples are drawn with the known correlations, and the largest is taken of each.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from initprobe.arrays import Array
 from initprobe.torch.theory.expectations import Function
 from initprobe.torch.theory.laws import of_normal
-from initprobe.torch.theory.moments import Bent, Moments, NoRule, alike, gaussian_noise, is_by_place
+from initprobe.torch.theory.moments import Bent, Moments, NoRule, alike, gaussian_noise, is_by_place, shares
 from initprobe.torch.theory.places import without_places
 from initprobe.torch.theory.pointwise import bent_of, of_bent
 from initprobe.torch.theory.regrouping import regrouped
@@ -25,6 +25,7 @@ from initprobe.torch.theory.trace import Constant, Node
 
 _ENTRIES = 1 << 19  # that are drawn for a sample
 _MOST_DRAWN = 1 << 12  # maxima
+_FEWEST_DRAWN = 1 << 4  # maxima, from which a variance can be taken
 _MATRIX = 256  # entries up to which each pair has its own correlation; those of more count as alike
 
 
@@ -116,6 +117,8 @@ class _Maxima:
             if axis not in windows.axes:
                 self.pairs = alike(self.pairs, size, axis)
         self.places = math.prod(windows.shape[axis] for axis in windows.axes)
+        if self.places > _ENTRIES // _FEWEST_DRAWN:
+            raise NoRule(f"{node.name} of more than {_ENTRIES // _FEWEST_DRAWN} entries")
         self.lengths = tuple(1 if axis in windows.axes else n for axis, n in enumerate(self.pairs.shape))
         self._scale = float(f"{base.mean:.4g}"), float(f"{math.sqrt(variance):.4g}")
         self._own = self._correlations((0,) * len(windows.shape))
@@ -124,6 +127,8 @@ class _Maxima:
         """Correlations of the entries of two windows that differ like this: of each pair, or of the same and others."""
         windows = self.windows
         taken = self.pairs[tuple(slice(None) if axis in windows.axes else i for axis, i in enumerate(place))]
+        if self.places > _MATRIX:
+            return self._same_and_other(taken)
         for number, axis in enumerate(windows.axes):
             size, length = windows.shape[axis], taken.shape[2 * number]
             apart = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))
@@ -133,12 +138,14 @@ class _Maxima:
             taken = np.take(taken, index, 2 * number)
         count = len(windows.axes)
         order = (*range(0, 2 * count, 2), *range(1, 2 * count, 2))
-        matrix = np.transpose(taken, order).reshape(self.places, self.places)
-        if self.places <= _MATRIX:
-            return np.asarray(matrix.round(3))
-        same = float(np.trace(matrix)) / self.places
-        other = (float(matrix.sum()) - same * self.places) / (self.places * (self.places - 1))
-        return np.array([same, other]).round(3)
+        return np.asarray(np.transpose(taken, order).reshape(self.places, self.places).round(3))
+
+    def _same_and_other(self, pairs: Array) -> Array:
+        """Mean correlations at the same place and at others, without the matrix of all pairs."""
+        same = every = pairs
+        for axis in self.windows.axes:
+            same, every = same[0], np.tensordot(shares(self.windows.shape[axis], len(every)), every, 1)
+        return np.array([same, (every * self.places - same) / (self.places - 1)]).round(3)
 
     def at(self, place: Sequence[int]) -> Largest:
         """The largest entries of two windows that differ along the axes where `place` is not 0."""
@@ -199,7 +206,13 @@ def _kept(windows: _Windows) -> tuple[int, ...]:
     return tuple(1 if axis in windows.axes else size for axis, size in enumerate(windows.shape))
 
 
-def _largest(node: Node, of: Lookup) -> Moments:
+def largest(node: Node, of: Lookup) -> Moments:
+    """The largest or smallest entries.
+
+    Args:
+        node: a maximum or minimum, or a pooling.
+        of: gives the moments of a node.
+    """
     given = of(first(node))
     maxima = _Maxima(node, given)
     own = maxima.at((0,) * len(maxima.lengths))
@@ -211,7 +224,14 @@ def _largest(node: Node, of: Lookup) -> Moments:
     return replace(made, noise=inherited + gaussian_noise(made))
 
 
-def _largest_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
+def largest_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
+    """The gradient of the tensor whose largest or smallest entries were taken.
+
+    Args:
+        node: a maximum or minimum, or a pooling.
+        of: gives the moments of a node.
+        gradient: moments of the gradient of these entries.
+    """
     source = first(node)
     given = of(source)
     maxima = _Maxima(node, given)
@@ -240,7 +260,7 @@ RULES = (
             "max min amax amin max_pool1d max_pool1d_with_indices adaptive_max_pool1d adaptive_max_pool2d "
             "adaptive_max_pool3d max_pool3d"
         ),
-        _largest,
-        _largest_back,
+        largest,
+        largest_back,
     ),
 )

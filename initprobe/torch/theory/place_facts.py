@@ -145,12 +145,12 @@ def bag_facts(call: Call) -> Mapping[str, Array]:
         return {}
     tokens, starts = tokens.detach().cpu().numpy(), given("offsets", 2)
     if tokens.ndim == 2:
-        bag = np.repeat(np.arange(len(tokens)), tokens.shape[1])
+        begins = np.arange(len(tokens)) * tokens.shape[1]
     else:
         begins = starts.detach().cpu().numpy()[: -1 if given("include_last_offset", 9, False) else None]
-        bag = np.searchsorted(begins, np.arange(len(tokens)), side="right") - 1
+    bag = np.searchsorted(begins, np.arange(tokens.size), side="right") - 1
     entries = np.ones(tokens.size), (bag, tokens.ravel())
-    factors = sparse.csr_array(sparse.coo_array(entries, (int(bag.max(initial=0)) + 1, len(table))))
+    factors = sparse.csr_array(sparse.coo_array(entries, (len(begins), len(table))))
     if mode == "mean":
         factors = sparse.csr_array(sparse.diags_array(1 / np.maximum(factors.sum(1), 1)) @ factors)
     count, totals, rows = factors.shape[0], factors.sum(1), factors.sum(0)

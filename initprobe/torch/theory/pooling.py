@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.torch.theory.laws import of_normal
+from initprobe.torch.theory.maxima import largest, largest_back
 from initprobe.torch.theory.moments import Bent, Moments, NoRule, gaussian_noise
 from initprobe.torch.theory.pointwise import bent_of, of_bent
 from initprobe.torch.theory.pooled_pieces import pieces_of, pooled, pooled_back
@@ -16,6 +18,8 @@ from initprobe.torch.theory.rule import Lookup, Moved, Rule, first, names
 from initprobe.torch.theory.trace import Node
 from initprobe.torch.theory.window import Window, per_axis, swept, windows
 from initprobe.torch.theory.window_maxima import CORRELATIONS, Maxima, maxima
+
+_MOST_PATCH = 1 << 10  # entries of a patch of neighbouring windows; for more, the windows are drawn alone
 
 
 def _latent(node: Node, given: Moments) -> tuple[Bent, Array]:
@@ -46,6 +50,8 @@ def _pool_windows(node: Node) -> list[Window]:
 def _max_pool(node: Node, of: Lookup) -> Moments:
     if pieces_of(node):
         return pooled(node, of, _max_pool)
+    if _is_large(node):
+        return largest(replace(node, name="max_pool2d"), of)
     given = of(first(node))
     (rows, columns), tops = _max_parts(node, given)
     _, correlation = _latent(node, given)
@@ -57,6 +63,10 @@ def _max_pool(node: Node, of: Lookup) -> Moments:
     moments = Moments(node.shape, tops.mean, pairs, levels=levels, law=(pairs, tops.values))
     inherited = max(given.noise - gaussian_noise(given), 0.0)
     return replace(moments, noise=inherited + gaussian_noise(moments))
+
+
+def _is_large(node: Node) -> bool:
+    return math.prod(window.taps + window.stride for window in _pool_windows(node)) > _MOST_PATCH
 
 
 def _max_parts(node: Node, given: Moments) -> tuple[tuple[Window, Window], Maxima]:
@@ -72,6 +82,9 @@ def _max_pool_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     source = first(node)
     if pieces_of(node):
         yield source, pooled_back(node, of, gradient, _max_pool, _max_pool_back)
+        return
+    if _is_large(node):
+        yield from largest_back(replace(node, name="max_pool2d"), of, gradient)
         return
     given = of(source)
     (rows, columns), tops = _max_parts(node, given)

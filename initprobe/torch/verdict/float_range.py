@@ -46,7 +46,10 @@ def _range(case: Case) -> Iterator[Observation]:
             continue
         forward = [layer.number for layer in case.layers if _is_any(case, _forward(layer), statuses)]
         back = [layer.number for layer in case.layers if _is_any(case, _back(layer), statuses)]
-        if forward or back:
+        hidden = next((op for op in case.operations if op.facts.get("hidden")), None)
+        if rule == "overflow" and forward and hidden is not None:
+            yield _hidden(case.layers[forward[0] - 1], hidden)
+        elif forward or back:
             yield _out_of_range(case, rule, forward[0] if forward else back[-1], "forward" if forward else "back")
 
 
@@ -84,6 +87,19 @@ def _out_of_range(case: Case, rule: str, number: int, way: str) -> Observation:
         MEANING,
         layer.label,
         (Fix(TO_BFLOAT16),) if case.dtype == "float16" else fix_lines.for_layers(case, [layer]),
+    )
+
+
+def _hidden(layer: Layer, softmax: Operation) -> Observation:
+    """A mask that leaves no key to a query, so that its softmax is 0 / 0."""
+    return Observation(
+        "overflow",
+        "error",
+        layer.number,
+        f"{softmax.name} gives NaN, because every logit of a row is -inf; what is computed from it is void",
+        "softmax has no value where a mask hides every entry of a row",
+        layer.label,
+        no_fix="leave one entry of each row open in the mask",
     )
 
 

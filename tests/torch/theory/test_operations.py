@@ -78,6 +78,10 @@ CASES = {
         torch.randn(8, 300, WIDTH),
     ),
     "adaptive max pool": lambda: pictures(lambda x: F.adaptive_max_pool2d(x.relu(), 4) - 0.6),
+    "max pool of large windows": lambda: (
+        pictures(lambda x: F.max_pool2d(x, 18) - 1.8)[0],
+        torch.randn(8, 64, 54, 54),
+    ),
     "dropout of channels": lambda: pictures(lambda x: F.dropout2d(x, 0.25)),
     "roll of a picture": lambda: pictures(lambda x: x.roll((1, 2), (2, 3))),
 }
