@@ -2,11 +2,11 @@
 
 The kernel of a batch varies over networks. In deep or narrow networks its deviations are as large as the kernel itself,
 and few directions are left. Weights with a mean add the same number per sample to the z of all units. A batch norm
-does not remove it. A batch of few samples makes the variance of a unit random. All of this is in the law of the rows
-of a batch. So a few dozen networks are drawn, with the width, depth, norms, skips and biases of the one in question.
+does not remove it. A batch of few samples makes the variance of a unit random. Drawn networks show all of this. So a
+few dozen are drawn, with the width, depth, norms, skips and biases of the network in question.
 
 The input is known by the products of at most 256 rows. A batch norm over more samples is continued in one over the
-number of samples. Half of the rows give the slope, with the same weights, whose chance is then mostly the same.
+number of samples. Half of the rows give the slope. The weights are the same, so that most of the chance cancels.
 Variances are log-normal, so logs are kept. Their mean over few networks has an error, which is stated.
 """
 
@@ -127,8 +127,8 @@ class Estimate:
     def of(cls, logs: Array, half: Array | None, continued: float) -> Estimate:
         """The estimate of a whole batch.
 
-        The SD of so few networks is uncertain. The factor `(k - 1) / (k - 3)` makes up for it. Beyond it, Student's
-        distribution has the share of a normal one beyond 2 to 3 SDs.
+        The SD of k networks is uncertain. The factor `(k - 1) / (k - 3)` corrects for it: shares beyond 2 and 3 SDs
+        are then close to normal ones.
 
         Args:
             logs: with all rows, `(networks, layers)`.
