@@ -50,8 +50,9 @@ def value_text(value: Value) -> str:
         return str(value).lower()
     if not isinstance(value, float):
         return value
-    # 1, not 1.0; but -0.0 keeps its sign.
-    return f"{value:.0f}" if value.is_integer() and 0 < abs(value) < 1e6 else repr(value)
+    # 1, not 1.0, and 1e+10; but -0.0 keeps its sign.
+    text = f"{value:g}"
+    return text if value.is_integer() and value != 0 and float(text) == value else repr(value)
 
 
 def parse_spec(text: str) -> Spec:

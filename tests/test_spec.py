@@ -251,6 +251,7 @@ def test_a_key_is_given_once() -> None:
 def test_text_of_a_spec_is_what_one_types() -> None:
     assert str(Spec("he", {"gain": 0.5, "mode": "fan_out"})) == "he:gain=0.5,mode=fan_out"
     assert str(Spec("x", {"corrected": True})) == "x:corrected=true"
+    assert str(Spec("normal", {"std": 1e10})) == "normal:std=1e+10"
     assert str(Spec("tanh", {})) == "tanh"
 
 

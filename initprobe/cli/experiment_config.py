@@ -107,8 +107,9 @@ def _scaled(weights: WeightOptions, bias_init: str | None) -> dict[str, Spec]:
 
 
 def option_name(field: str) -> str:
-    """The option of a field: `--bias-init` of `bias_init`."""
-    return f"--{field.replace('_', '-')}"
+    """The option of a field: `--bias-init` of `bias_init`, `--widths` of `widths.1`."""
+    name, _, part = field.partition(".")
+    return f"--threshold {part}".strip() if name == "thresholds" else f"--{name.replace('_', '-')}"
 
 
 @contextmanager
@@ -126,7 +127,7 @@ def named_as_options(fields: Container[str]) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        if error.field not in fields:
+        if error.field.partition(".")[0] not in fields:
             raise
         raise error.at(field=option_name(error.field)) from None
 

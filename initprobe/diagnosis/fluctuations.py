@@ -56,7 +56,7 @@ def _unstable_gain(result: ProbeResult, limits: Thresholds) -> Iterator[Observat
         return
     slips = any(real_trend(result, tensor, way, limits) for tensor in ("output", "output_gradient") for way in (-1, 1))
     evidence = (
-        f"length-map slope {fixed(slopes[steepest], 3)} at layer {steepest}: to the {len(slopes)}th power, "
+        f"length-map slope {fixed(slopes[steepest], 3)} at layer {steepest}: to the power of {len(slopes)}, "
         f"deviations in scale grow {factor_of(growth)}"
     )
     yield Observation(steepest, evidence, "warning" if slips else "info")

@@ -19,12 +19,12 @@ from initprobe.engine.moments import Moments, ldexp
 # they would be too coarse for the spread. Then the mean is subtracted before values are counted.
 CONCENTRATED = 4
 
+_NO_MOMENTS = 0, 0.0, 0.0, 0
 # The arrays of a sketch before anything is counted; never written to.
-_NO_MOMENTS = Moments()
 _NO_KEYS, _NO_COUNTS = np.empty(0, np.uint32), np.empty(0, np.uint8)
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class Sketch:
     """The statistics of one tensor over blocks, batches and draws; mutable.
 
@@ -32,7 +32,8 @@ class Sketch:
         dtype: float32 or float64.
         bits: bits of mantissa that values are counted by.
         earlier: moments of each draw before the current one.
-        current: moments of the current draw; None before the first.
+        held: `Moments` of the current draw as numbers; None before the first. The garbage collector visits every object
+            of a class again and again, but not a tuple of numbers.
         centre: what is subtracted before values are counted; None before the first block.
         low: the smallest entry.
         high: the largest entry.
@@ -50,7 +51,7 @@ class Sketch:
     dtype: np.dtype[Any]
     bits: int = COARSE
     earlier: tuple[Moments, ...] = ()
-    current: Moments | None = None
+    held: tuple[int, float, float, int] | None = None
     centre: float | None = None
     low: float = math.inf
     high: float = -math.inf
@@ -69,7 +70,7 @@ class Sketch:
 
     def begin_draw(self) -> None:
         """Start the statistics of another network."""
-        self.earlier, self.current = self.by_draw, _NO_MOMENTS
+        self.earlier, self.held = self.by_draw, _NO_MOMENTS
 
     def add(
         self,
@@ -92,7 +93,7 @@ class Sketch:
         if self.nonfinite:
             return
         total = moments or reduce(Moments.merged, (t.moments for t in tallies))
-        self.current = (self.current or _NO_MOMENTS).merged(total.scaled(exponent))
+        self._add_moments(total.scaled(exponent))
         self._widen_range(min(t.low for t in tallies), max(t.high for t in tallies), exponent)
         self.zeros += sum(t.zeros for t in tallies)
         if self.magnitudes is not None:
@@ -116,8 +117,7 @@ class Sketch:
             zeros: number of entries that are exactly 0.
             centre: becomes the centre of a sketch that has none yet.
         """
-        draw = self.current
-        self.current = draw.merged(total) if draw is not None and draw.count else total
+        self._add_moments(total)
         if low < self.low:
             self.low = low
         if high > self.high:
@@ -125,6 +125,11 @@ class Sketch:
         self.zeros += zeros
         if self.centre is None:
             self.centre = centre
+
+    def _add_moments(self, total: Moments) -> None:
+        if self.held is not None and self.held[0]:
+            total = Moments(*self.held).merged(total)
+        self.held = total.count, total.mean, total.squares, total.exponent
 
     def _widen_range(self, low: float, high: float, exponent: int) -> None:
         self.low, self.high = min(self.low, ldexp(low, exponent)), max(self.high, ldexp(high, exponent))
@@ -171,7 +176,12 @@ class Sketch:
     @property
     def by_draw(self) -> tuple[Moments, ...]:
         """Moments of each draw, the current one last."""
-        return self.earlier if self.current is None else (*self.earlier, self.current)
+        return self.earlier if self.held is None else (*self.earlier, Moments(*self.held))
+
+    @property
+    def draws(self) -> int:
+        """How many draws have begun."""
+        return len(self.earlier) + (self.held is not None)
 
     @property
     def nonfinite(self) -> int:

@@ -2,18 +2,18 @@
 
 The kernel of a batch varies over networks. In deep or narrow networks its deviations are as large as the kernel itself,
 and few directions are left. Weights with a mean add the same number per sample to the z of all units. A batch norm
-does not remove it. A batch of few samples makes the variance of a unit random. All of this is in the law of the rows
-of a batch. So a few dozen networks are drawn, with the width, depth, norms, skips and biases of the one in question.
+does not remove it. A batch of few samples makes the variance of a unit random. Drawn networks show all of this. So a
+few dozen are drawn, with the width, depth, norms, skips and biases of the network in question.
 
 The input is known by the products of at most 256 rows. A batch norm over more samples is continued in one over the
-number of samples. Half of the rows give the slope, with the same weights, whose chance is then mostly the same.
+number of samples. Half of the rows give the slope. The weights are the same, so that most of the chance cancels.
 Variances are log-normal, so logs are kept. Their mean over few networks has an error, which is stated.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,8 +28,9 @@ from initprobe.meanfield.input_moments import InputMoments, paired_rows
 from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.signals import centred_gram
 
-# Measured on one core, in nanoseconds: per entry of a layer's output, and for each of its inputs; per weight.
-_PER_ENTRY, _PER_PRODUCT, _PER_WEIGHT = 25.0, 0.07, 5.0
+# Measured on one core, in nanoseconds: per entry of a layer's output, and for each of its inputs; per weight; and per
+# `a b^2` of an orthogonal matrix, `(a, b)`, a >= b.
+_PER_ENTRY, _PER_PRODUCT, _PER_WEIGHT, _PER_ORTHOGONAL = 25.0, 0.07, 5.0, 0.1
 # Chosen: nanoseconds that drawing may take where more networks only lower the error, and at all; the least and the
 # largest number of networks.
 _WORK, _MOST_WORK, _LEAST, _MOST = 5e8, 2e9, 12, 40
@@ -72,7 +73,15 @@ class Plan(NamedTuple):
     is_short: bool
 
     @classmethod
-    def of(cls, fans: Sequence[tuple[int, int]], known: int, batch: int, *, by_batch: bool) -> Plan | None:
+    def of(
+        cls,
+        fans: Sequence[tuple[int, int]],
+        known: int,
+        batch: int,
+        *,
+        by_batch: bool,
+        orthogonal: Set[tuple[int, int]] = frozenset(),
+    ) -> Plan | None:
         """The plan for a network; None where it would take too long.
 
         Args:
@@ -80,18 +89,19 @@ class Plan(NamedTuple):
             known: rows of the input whose products are known.
             batch: samples in one batch.
             by_batch: whether some norm is taken over the batch.
+            orthogonal: those of `fans` whose weights are orthogonal.
         """
-        rows = min(known, batch)
-        while _work(fans, rows, batch, by_batch) * _LEAST > _MOST_WORK and rows >= 2 * _FEWEST_ROWS:
+        rows, once = min(known, batch), _PER_ORTHOGONAL * sum(max(pair) * min(pair) ** 2 for pair in orthogonal)
+        while once + _work(fans, rows, batch, by_batch) * _LEAST > _MOST_WORK and rows >= 2 * _FEWEST_ROWS:
             rows //= 2
         work = _work(fans, rows, batch, by_batch)
-        if work * _LEAST > _MOST_WORK:
+        if once + work * _LEAST > _MOST_WORK:
             return None
         networks = min(max(int(_WORK / work), _LEAST), _MOST)
         continued = 1 - rows / batch if by_batch else 0.0
         held = sum((n_in + 3 * rows) * n_out for n_in, n_out in fans)
         together = max(min(_HELD // held, networks), 1)
-        return cls(networks, together, rows, continued, held * together, networks * work <= _WORK)
+        return cls(networks, together, rows, continued, held * together, once + networks * work <= _WORK)
 
 
 def _work(fans: Sequence[tuple[int, int]], rows: int, batch: int, by_batch: bool) -> float:
@@ -119,8 +129,8 @@ class Estimate:
     def of(cls, logs: Array, half: Array | None, continued: float) -> Estimate:
         """The estimate of a whole batch.
 
-        The SD of so few networks is uncertain. The factor `(k - 1) / (k - 3)` makes up for it. Beyond it, Student's
-        distribution has the share of a normal one beyond 2 to 3 SDs.
+        The SD of k networks is uncertain. The factor `(k - 1) / (k - 3)` corrects for it: shares beyond 2 and 3 SDs
+        are then close to normal ones.
 
         Args:
             logs: with all rows, `(networks, layers)`.
@@ -173,11 +183,11 @@ def drawn_networks(
         return None
     rows, drawn = _rows(inputs, batch, plan, layers[0], whole=layers[0].orthogonal or wirings[0].opens), 0
     logs: list[tuple[Logs, ...]] = []
+    networks = DrawnLayers(activation, layers, wirings)
     with np.errstate(all="ignore"):
         while drawn < plan.networks:
             count = min(plan.together, plan.networks - drawn)
-            networks = DrawnLayers(activation, layers, wirings, count)
-            logs.append(tuple(networks.logs(each, (_SEED, drawn)) for each in rows))
+            logs.append(tuple(networks.logs(each, count, (_SEED, drawn)) for each in rows))
             drawn += count
             estimates = _estimates(logs, plan.continued) if drawn >= _LEAST else None
             if estimates is not None and float(estimates.output_gradient.error.max()) < _ENOUGH:
@@ -243,7 +253,9 @@ def plan_of(layers: Sequence[Layer], wirings: Sequence[Wiring], inputs: InputMom
     if inputs.gram is None or not _in_range(inputs):
         return None
     fans = [(layer.n_in, layer.n_out) for layer in layers]
-    return Plan.of(fans, len(inputs.gram), batch, by_batch=any(wiring.by_batch for wiring in wirings))
+    orthogonal = {(layer.n_in, layer.n_out) for layer in layers if layer.orthogonal}
+    by_batch = any(wiring.by_batch for wiring in wirings)
+    return Plan.of(fans, len(inputs.gram), batch, by_batch=by_batch, orthogonal=orthogonal)
 
 
 def _rows(inputs: InputMoments, batch: int, plan: Plan, first: Layer, *, whole: bool) -> tuple[Rows, ...]:

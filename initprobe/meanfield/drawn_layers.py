@@ -19,6 +19,9 @@ from initprobe.arrays import Array
 from initprobe.meanfield.layer import Layer
 
 _SEED = 0
+# Chosen: orthogonal weights of so few inputs or units are drawn for every network. This takes no longer than normal
+# ones, and few numbers have few orders and signs.
+_FEW = 16
 
 
 class Rows(NamedTuple):
@@ -103,26 +106,20 @@ class _Passed(NamedTuple):
 class DrawnLayers:
     """Networks that are drawn together."""
 
-    def __init__(
-        self,
-        activation: Activation,
-        layers: Sequence[Layer],
-        wirings: Sequence[Wiring],
-        count: int,
-    ) -> None:
+    def __init__(self, activation: Activation, layers: Sequence[Layer], wirings: Sequence[Wiring]) -> None:
         self._parts = list(zip(layers, wirings, strict=True))
-        self._activation, self._count, self._rng = activation, count, np.random.default_rng(_SEED)
+        self._activation, self._count, self._rng = activation, 0, np.random.default_rng(_SEED)
         self._bases: dict[tuple[int, int], Array] = {}
 
-    def logs(self, rows: Rows, seed: Sequence[int]) -> Logs:
+    def logs(self, rows: Rows, count: int, seed: Sequence[int]) -> Logs:
         """The logs of the variances of every network.
 
         Args:
             rows: the input of all of them.
+            count: of networks.
             seed: of the weights, which do not depend on the rows.
         """
-        self._rng = np.random.default_rng(seed)
-        self._bases.clear()
+        self._count, self._rng = count, np.random.default_rng(seed)
         passed: list[_Passed] = []
         forward = list(self._forward(rows, passed))
         back = list(self._backward(passed))[::-1]
@@ -180,12 +177,14 @@ class DrawnLayers:
         return weight
 
     def _orthogonal(self, layer: Layer) -> Array:
-        """Orthogonal weights: one random base per shape, whose rows and columns are shuffled and change signs."""
+        """Orthogonal weights: mostly one random base per shape, whose rows are shuffled; and all change signs."""
         fans = layer.n_in, layer.n_out
-        if fans not in self._bases:
-            base = np.linalg.qr(self._rng.standard_normal((max(fans), min(fans))))[0]
-            self._bases[fans] = (base if fans[0] >= fans[1] else base.T).astype(np.float32)
-        weight = np.stack([self._bases[fans][self._rng.permutation(fans[0])] for _ in range(self._count)])
+        if min(fans) <= _FEW:
+            weight = _base(fans, self._count, self._rng)
+        else:
+            if fans not in self._bases:
+                self._bases[fans] = _base(fans, 1, np.random.default_rng((_SEED, *fans)))[0]
+            weight = np.stack([self._bases[fans][self._rng.permutation(fans[0])] for _ in range(self._count)])
         for axis, size in ((2, fans[0]), (1, fans[1])):
             weight *= np.expand_dims(self._rng.choice(np.array([-1, 1], np.float32), (self._count, size)), axis)
         weight *= np.float32(math.sqrt(layer.weight_variance * max(fans)))
@@ -211,6 +210,12 @@ class DrawnLayers:
             if wiring.span > 1 and not wiring.opens:
                 around = np.asarray(around / scale[:, None, None].astype(np.float32))
             size = size + 2 * np.log(scale)
+
+
+def _base(fans: tuple[int, int], count: int, rng: np.random.Generator) -> Array:
+    """Matrices with orthonormal rows or columns, whichever are fewer, `(count, inputs, units)`."""
+    base = np.linalg.qr(rng.standard_normal((count, max(fans), min(fans))))[0]
+    return np.asarray((base if fans[0] >= fans[1] else base.swapaxes(1, 2)).astype(np.float32))
 
 
 def _below(inner: Array, here: _Passed, layer: Layer) -> Array:

@@ -96,8 +96,8 @@ def _kernels(config: ProbeConfig, batch: int) -> int:
 
 
 def _drawn(config: ProbeConfig, sizes: Sequence[int], batch: int) -> int:
-    """Bytes of the networks that theory of norms may draw."""
-    if config.norm == "none":
+    """Bytes of the networks that theory of norms and skips may draw."""
+    if config.is_plain:
         return 0
     fans = list(itertools.pairwise(sizes))
     plan = Plan.of(fans, min(batch, PAIRED_ROWS), batch, by_batch=config.norm == "batch")

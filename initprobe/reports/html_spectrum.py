@@ -54,7 +54,7 @@ def _part(spectrum: Spectrum, number: int) -> dict[str, Any]:
     """What the template shows of one initializer."""
     charts = [_depth(spectrum, f"depth-{number}"), _density(spectrum.end_to_end[-1], f"density-{number}")]
     return {
-        "name": visible(str(spectrum.config["init"])),
+        "name": visible(spectrum.name),
         "isometric": spectrum.isometric,
         "verdict": visible(spectrum.verdict),
         "notes": [visible(note) for note in (spectrum.theory_note, spectrum.width_note) if note],

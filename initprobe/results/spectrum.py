@@ -126,6 +126,16 @@ class Spectrum(Record, HasFigures):
     layers: tuple[SpectrumStats, ...]
     end_to_end: tuple[SpectrumStats, ...]
 
+    @property
+    def name(self) -> str:
+        """The initializer, which distinguishes networks of one study."""
+        return str(self.config["init"])
+
+    @property
+    def title(self) -> str:
+        """What such networks share, in words."""
+        return f"Jacobians of {self.config['act']} networks, {self.description.shape}"
+
     def in_a_line(self) -> str:
         """The verdict and the network."""
         return f"{self.verdict}; {self.description.title}"

@@ -19,7 +19,7 @@ from initprobe.engine.mlp import Parameters
 from initprobe.engine.streams import Streams
 from initprobe.engine.threads import Workers, available_threads, checked_threads, workers
 from initprobe.errors import ConfigError
-from initprobe.formatting import short
+from initprobe.formatting import counted, short
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.jacobian_density import JacobianDensity, density
 from initprobe.meanfield.jacobian_spectrum import SpectrumMoments, layer_moments, product_moments
@@ -311,6 +311,6 @@ def _width_note(end_to_end: Sequence[SpectrumStats]) -> str | None:
         if stats.theory and stats.theory.spread is not None and stats.theory.spread > stats.count - 1:
             return (
                 f"theory cannot hold from layer {stats.layer} on: its spread there, {short(stats.theory.spread)}, "
-                f"exceeds what {stats.count} singular values can have"
+                f"exceeds what {counted(stats.count, 'singular value')} can have"
             )
     return None

@@ -7,11 +7,12 @@ summed over weights.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from initprobe.activations.record import Activation
 
@@ -98,6 +99,8 @@ class Value:
         leaf: the one parameter that has the same entries, in some arrangement.
         chance: it is a constant that was drawn while the model ran.
         node: its place in the trace that theory follows.
+        tensor: the tensor, once that is known; None before.
+        version: of the entries of the tensor.
     """
 
     signal: Signal | None = None
@@ -108,6 +111,12 @@ class Value:
     leaf: str | None = None
     chance: bool = False
     node: Node | None = None
+    tensor: weakref.ref[Any] | None = None
+    version: int = 0
+
+    def is_of(self, tensor: Any) -> bool:
+        """Whether it stands for this tensor."""
+        return self.tensor is not None and self.tensor() is tensor
 
 
 @dataclass(eq=False, slots=True)

@@ -42,7 +42,7 @@ def _gains(layer: Layer, method: str) -> tuple[float, float, str]:
     if act.signal is not None and any(op.kind == "gate" for op in act.signal.consumers):
         return 1.0, 1.0, f"{act.name} follows and multiplies another signal, gain 1"
     if act.activation is None:
-        is_rectified = layer.h.sketch.low == 0 and layer.h.sketch.peak > 0
+        is_rectified = layer.h.low == 0 and layer.h.peak > 0
         gain = _RELU if is_rectified else 1.0
         words = f"{act.name} follows, which has no record, gain {short(gain)}"
         return gain, gain, words

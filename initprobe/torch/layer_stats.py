@@ -78,7 +78,7 @@ class LayerRecords:
         """The root mean square of a tensor, as in its statistics; None where these have none."""
         if track is None or track.draws != self._draws:
             return None
-        return rms_of(track.sketch, self._statuses[track])
+        return rms_of(track, self._statuses[track])
 
     def stats_of(self, tracks: Sequence[Track | None]) -> list[TensorStats | None]:
         """The statistics of some tensors; None without a track, or if the tensor was not there in every draw.
@@ -94,7 +94,7 @@ class LayerRecords:
 
     def _worked_out(self, tracks: Iterable[Track]) -> dict[Track, TensorStats]:
         whole = self._whole(tracks)
-        stats = all_stats([track.sketch for track in whole], [self._statuses[track] for track in whole])
+        stats = all_stats(whole, [self._statuses[track] for track in whole])
         return dict(zip(whole, stats, strict=True))
 
     @cached_property
@@ -105,7 +105,7 @@ class LayerRecords:
         tracks += [track.gradient for track in tracks if track.gradient is not None]
         whole = self._whole(tracks)
         self._places = {track: place for place, track in enumerate(whole)}
-        return PendingStats([track.sketch for track in whole], [self._statuses[track] for track in whole])
+        return PendingStats(whole, [self._statuses[track] for track in whole])
 
     def _of(self, track: Track | None) -> TensorStats | None:
         if track is None:
@@ -151,7 +151,7 @@ class LayerRecords:
         record = act.activation if act else None
         saturated = dead = None
         if act is not None and record is not None and stats is not None and stats.mean is not None:
-            saturated = act.saturated / layer.h.sketch.total if record.saturation else None
+            saturated = act.saturated / layer.h.total if record.saturation else None
             dead = statistics.fmean(act.dead) if act.dead else None
         if stats is None:
             return OutputStats(**dict(_absent(self._draws)), saturated_fraction=saturated, dead_fraction=dead)
@@ -205,7 +205,7 @@ def sketches_of(layer: Layer) -> dict[str, Sketch]:
     """The sketches of a layer's tensors by name; missing tensors are left out."""
     forward = {"weight": layer.op.weight, "preactivation": layer.z, "output": layer.h}
     back = {f"{name}_gradient": track.gradient for name, track in forward.items() if track is not None}
-    return {name: track.sketch for name, track in (forward | back).items() if track is not None}
+    return {name: track for name, track in (forward | back).items() if track is not None}
 
 
 def operation_places(recorder: Recorder, layers: Sequence[Layer]) -> Iterator[Place]:
@@ -222,9 +222,9 @@ def operation_places(recorder: Recorder, layers: Sequence[Layer]) -> Iterator[Pl
             continue
         held.add(id(op.output))
         name, number = f"{op.module}: {op.name}" if op.module else op.name, max(bisect_right(starts, op.number), 1)
-        yield Place(number, "output", op.output.sketch, name)
+        yield Place(number, "output", op.output, name)
         if op.output.gradient is not None:
-            yield Place(number, "output_gradient", op.output.gradient.sketch, name)
+            yield Place(number, "output_gradient", op.output.gradient, name)
 
 
 def layer_kind(layer: Layer) -> ModuleKind:
@@ -266,9 +266,9 @@ def _along(tracks: Sequence[Track], makers: Mapping[Track, Any]) -> dict[Track, 
 
 def _is_lost(track: Track, op: Any) -> bool:
     """The product of a weight and an input is 0, though neither of these is."""
-    if op is None or op.weight is None or op.given is None or track.sketch.peak != 0:
+    if op is None or op.weight is None or op.given is None or track.peak != 0:
         return False
-    return bool(op.given.sketch.peak > 0 and op.weight.sketch.peak > 0)
+    return bool(op.given.peak > 0 and op.weight.peak > 0)
 
 
 def _status(track: Track, before: Collection[Status] = (), lost: bool = False) -> Status:
@@ -279,11 +279,10 @@ def _status(track: Track, before: Collection[Status] = (), lost: bool = False) -
         before: statuses of the tensors before it.
         lost: zeros are an underflow and no true zeros.
     """
-    sketch = track.sketch
-    if sketch.nonfinite:
-        begins_here = sketch.infinite and not {"overflow", "nonfinite"} & set(before)
+    if track.nonfinite:
+        begins_here = track.infinite and not {"overflow", "nonfinite"} & set(before)
         return "overflow" if begins_here else "nonfinite"
-    peak = sketch.peak
+    peak = track.peak
     if peak > 0:
         return "underflow" if peak < track.tiny else "ok"
     return "underflow" if lost else "ok"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from statistics import fmean
 from typing import Any
@@ -70,88 +70,85 @@ def flat_blocks(entries: int) -> list[slice]:
 
 
 @dataclass(eq=False, slots=True)
-class Track:
-    """The statistics of one tensor of a model over the draws; mutable.
+class Track(Sketch):
+    """The statistics of one tensor of a model over the draws; mutable. It is called with the gradient of the tensor.
 
     Attributes:
         number: position of the tensor in the order in which tensors are made; -1 for a parameter.
         shape: shape in the latest draw.
         tiny: smallest normal number of the tensor's dtype.
-        sketch: statistics over all entries.
         correlations: mean cosine between two samples (rows along the first axis) in each draw, where it was asked for.
         gradient: statistics of the gradient of the loss with respect to this tensor; None if there was none.
-        waiting: a copy of the tensor waits to be measured, so `sketch` is not complete.
+        small: collects small tensors, and has the threads that measure large ones.
+        waiting: a copy of the tensor waits to be measured, so the statistics are not complete.
     """
 
-    number: int
-    shape: tuple[int, ...]
-    tiny: float
-    sketch: Sketch
+    number: int = -1
+    shape: tuple[int, ...] = ()
+    tiny: float = 0.0
     correlations: Sequence[float | None] = ()
     gradient: Track | None = None
+    small: SmallTensors = field(kw_only=True)
     waiting: bool = False
 
     @classmethod
-    def like(cls, tensor: Any, number: int, fine: bool, has_magnitudes: bool = False) -> Track:
+    def like(cls, tensor: Any, number: int, small: SmallTensors, fine: bool, has_magnitudes: bool = False) -> Track:
         """An empty track for such a tensor. Its shape is noted when a tensor is measured.
 
         Args:
             tensor: gives the dtype.
             number: position in the order in which tensors are made; -1 for a parameter.
+            small: collects small tensors.
             fine: for outputs, whose entries crowd at the bounds of activations.
             has_magnitudes: count magnitudes for the small formats.
         """
         dtype, bits, tiny = _counted_as(tensor.dtype, fine)
         magnitudes = Magnitudes() if has_magnitudes else None
-        return cls(number, (), tiny, Sketch(dtype, bits, magnitudes=magnitudes))
+        return cls(dtype, bits, magnitudes=magnitudes, number=number, tiny=tiny, small=small)
 
-    def add(self, tensor: Any, small: SmallTensors, cosines: bool = False) -> None:
+    def measure(self, tensor: Any, cosines: bool = False) -> None:
         """Measure the tensor of one more draw. A small tensor is measured when `small` is emptied.
 
         Args:
             tensor: of the draw.
-            small: collects small tensors.
             cosines: also measure the cosines between rows.
         """
         if self.waiting:
-            small.empty()
-        self.shape = small.shape_of(tensor)
-        self.sketch.begin_draw()
+            self.small.empty()
+        self.shape = self.small.shape_of(tensor)
+        self.begin_draw()
         if tensor.is_cuda:
             self._add_there(tensor.detach(), cosines)
             return
         array = array_of(tensor)
         rows = array.reshape(len(array), -1) if cosines and array.ndim > 1 else array.reshape(-1)
-        if rows.size <= SMALL and self.sketch.magnitudes is None:
-            small.keep(self, rows)
+        if rows.size <= SMALL and self.magnitudes is None:
+            self.small.keep(self, rows)
         else:
-            self.add_now(rows, small.workers)
+            self.measure_now(rows)
 
-    def add_now(self, rows: Array, workers: Workers) -> None:
+    def measure_now(self, rows: Array) -> None:
         """Measure an array; also the cosines between the rows of a two-dimensional array.
 
         Args:
             rows: `(rows, entries)`.
-            workers: threads.
         """
         if rows.ndim > 1:
-            self._add_rows(rows, workers)
+            self._add_rows(rows, self.small.workers)
         else:
-            self._add_flat(rows, workers)
+            self._add_flat(rows, self.small.workers)
 
-    def add_gradient(self, small: SmallTensors, gradient: Any) -> None:
-        """Measure the gradient of one more draw; a fused operation may leave it undefined, None.
+    def __call__(self, gradient: Any) -> None:
+        """Measure the gradient of one more draw, as a hook of the tensor.
 
         Args:
-            small: collects small tensors.
-            gradient: a tensor, or None.
+            gradient: a tensor; None where a fused operation leaves it undefined.
         """
         if gradient is None:
             return
         if self.gradient is None:
-            has_magnitudes = self.sketch.magnitudes is not None
-            self.gradient = Track.like(gradient, self.number, False, has_magnitudes)
-        self.gradient.add(gradient, small)
+            self.gradient = Track.like(gradient, self.number, self.small, False, self.magnitudes is not None)
+        self.gradient.measure(gradient)
 
     def _add_flat(self, entries: Array, workers: Workers) -> None:
         blocks = flat_blocks(entries.size)
@@ -173,7 +170,7 @@ class Track:
         self.correlations = (*self.correlations, summed.mean_cosine())
 
     def _tally(self, block: Array) -> Tally:
-        return tally(block[None], self.sketch.grid, [self.sketch.centre or 0.0])[0]
+        return tally(block[None], self.grid, [self.centre or 0.0])[0]
 
     def _tally_rows(self, block: Array) -> tuple[Tally, Array, int]:
         return (self._tally(block), *directions(block))
@@ -181,17 +178,14 @@ class Track:
     def _merge(self, array: Array, blocks: list[slice], tallies: list[Tally], workers: Workers) -> None:
         def recount(centre: float) -> Iterator[Array]:
             shift = array.dtype.type(centre)
-            yield from workers.map(lambda part: count(array[None, part] - shift, self.sketch.grid)[0], blocks)
+            yield from workers.map(lambda part: count(array[None, part] - shift, self.grid)[0], blocks)
 
-        self.sketch.add(tallies, recount)
+        self.add(tallies, recount)
 
     def _add_there(self, tensor: Any, cosines: bool) -> None:
         """Measure the tensor on its own device; only counts and sums are copied from there."""
         rows = device_statistics.entries(tensor)
-        self.sketch.add(
-            [device_statistics.tally(rows, self.sketch)],
-            lambda centre: [device_statistics.counts(rows - centre, self.sketch)],
-        )
+        self.add([device_statistics.tally(rows, self)], lambda centre: [device_statistics.counts(rows - centre, self)])
         if cosines and tensor.ndim > 1:
             cosine = device_statistics.mean_cosine(rows.reshape(len(tensor), -1))
             self.correlations = (*self.correlations, cosine)
@@ -199,22 +193,17 @@ class Track:
     @property
     def square(self) -> float:
         """Mean square of the entries, averaged over draws; NaN where an entry is not finite."""
-        return math.nan if self.sketch.nonfinite else _average([draw.mean_square for draw in self.sketch.by_draw])
+        return math.nan if self.nonfinite else _average([draw.mean_square for draw in self.by_draw])
 
     @property
     def variance(self) -> float:
         """Variance of the entries about their mean, averaged over draws; NaN where an entry is not finite."""
-        return math.nan if self.sketch.nonfinite else _average([draw.variance for draw in self.sketch.by_draw])
+        return math.nan if self.nonfinite else _average([draw.variance for draw in self.by_draw])
 
     @property
     def mean(self) -> float:
         """Mean of the entries, averaged over draws."""
-        return _average([draw.true_mean for draw in self.sketch.by_draw])
-
-    @property
-    def draws(self) -> int:
-        """How many draws were measured."""
-        return len(self.sketch.earlier) + (self.sketch.current is not None)
+        return _average([draw.true_mean for draw in self.by_draw])
 
     @property
     def entries(self) -> int:
@@ -249,7 +238,7 @@ class SmallTensors:
             rows: its entries, `(rows, entries)`.
         """
         track.waiting = True
-        kind = rows.size, rows.dtype, track.sketch.bits
+        kind = rows.size, rows.dtype, track.bits
         self._waiting.setdefault(kind, []).append((track, rows.copy()))
         self._entries += rows.size
         if self._entries >= _MOST_WAITING:
@@ -260,12 +249,12 @@ class SmallTensors:
         waiting, self._waiting, self._entries = self._waiting, {}, 0
         for kept in waiting.values():
             stack = np.array([rows.reshape(-1) for _, rows in kept])
-            added = add_many([track.sketch for track, _ in kept], stack)
+            added = add_many([track for track, _ in kept], stack)
             in_rows: dict[tuple[int, ...], list[tuple[Track, Array]]] = {}
             for (track, rows), fits in zip(kept, added, strict=True):
                 track.waiting = False
                 if not fits:
-                    track.add_now(rows, self.workers)
+                    track.measure_now(rows)
                 elif rows.ndim > 1:
                     in_rows.setdefault(rows.shape, []).append((track, rows))
             for alike in in_rows.values():

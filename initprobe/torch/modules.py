@@ -49,14 +49,6 @@ def _label(name: str, number: int) -> str:
     return f"{name}#{number}" if number > 1 else name
 
 
-class _Watched(NamedTuple):
-    """A module with our hooks; `kind` is None unless it is a leaf."""
-
-    module: Any
-    name: str
-    kind: ModuleKind | None
-
-
 class _OpenCall(NamedTuple):
     """A call that has begun and not ended; `call` is None unless the module is a leaf."""
 
@@ -75,7 +67,9 @@ class Modules:
     def __init__(self, recorder: Any) -> None:
         self.calls: list[ModuleCall] = []
         self._recorder = recorder
-        self._watched: dict[int, _Watched] = {}
+        self._watched: list[Any] = []
+        self._names: dict[int, str] = {}
+        self._kinds: dict[int, ModuleKind] = {}  # of leaves
         self.begin()
 
     def begin(self) -> None:
@@ -89,15 +83,17 @@ class Modules:
         leaf_names = set(leaves(named_modules))
         before, after = self._before, self._after  # each mention makes an object that the garbage collector visits
         for name, module in named_modules.items():
-            kind = module_kinds.kind_of(module) if name in leaf_names else None
-            self._watched[id(module)] = _Watched(module, name, kind)
+            self._watched.append(module)
+            self._names[id(module)] = name
+            if name in leaf_names:
+                self._kinds[id(module)] = module_kinds.kind_of(module)
             module._forward_pre_hooks[_KEY], module._forward_pre_hooks_with_kwargs[_KEY] = before, True
             module._forward_hooks[_KEY], module._forward_hooks_always_called[_KEY] = after, True
 
     def close(self) -> None:
         """Remove every hook, and the reference to the recorder."""
         self._recorder = None
-        for module, _, _ in self._watched.values():
+        for module in self._watched:
             for hooks in (
                 module._forward_pre_hooks,
                 module._forward_pre_hooks_with_kwargs,
@@ -119,7 +115,7 @@ class Modules:
         if recorder.listening:
             recorder.listening = False
             with torch._C.DisableTorchFunction():
-                self._enter(self._watched[id(module)], tensors_in_call(args, kwargs))
+                self._enter(module, tensors_in_call(args, kwargs))
             recorder.listening = True
 
     def _after(self, module: Any, args: Any, output: Any) -> None:
@@ -133,14 +129,16 @@ class Modules:
             recorder.module = self._open[-1].label if self._open else ""
             recorder.listening = True
 
-    def _enter(self, watched: _Watched, tensors: list[Any]) -> None:
-        recorder, name = self._recorder, watched.name
+    def _enter(self, module: Any, tensors: list[Any]) -> None:
+        recorder, name, kind = self._recorder, self._names[id(module)], self._kinds.get(id(module))
         number = self._counts[name] = self._counts.get(name, 0) + 1
         label = _label(name, number)
         values = [recorder.value(tensor) for tensor in tensors]
         recorder.module = label
-        numbers = () if watched.kind is None else self._numbers(watched.kind, tensors, values)
-        call = None if watched.kind is None else self._call(watched, watched.kind, number, numbers)
+        call = None
+        if kind is not None:
+            inputs = self._numbers(kind, tensors, values)
+            call = self._call(ModuleCall(name, number, kind, type(module).__name__, inputs, ()))
         self._open.append(_OpenCall(label, [value.signal for value in values if value.signal is not None], call))
 
     def _numbers(self, kind: ModuleKind, tensors: list[Any], values: list[Value]) -> tuple[int, ...]:
@@ -152,9 +150,10 @@ class Modules:
             measured = measured[:_ATTENTION_INPUTS]
         return tuple(self._recorder.measured(tensor).number for tensor in each_once(measured))
 
-    def _call(self, watched: _Watched, kind: ModuleKind, number: int, numbers: tuple[int, ...]) -> ModuleCall:
+    def _call(self, call: ModuleCall) -> ModuleCall:
+        """The call at this place of the pass; in later draws, the one of the first."""
         if self._place == len(self.calls):
-            self.calls.append(ModuleCall(watched.name, number, kind, type(watched.module).__name__, numbers, ()))
+            self.calls.append(call)
         self._place += 1
         return self.calls[self._place - 1]
 

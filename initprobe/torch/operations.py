@@ -11,8 +11,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -31,21 +30,13 @@ from initprobe.torch.sums import sides_of
 from initprobe.torch.theory.trace import Trace
 from initprobe.torch.units import axis_after, axis_of, dead_share, saturated_entries
 
-_CONSTANT, _CHANCE = Value(), Value(chance=True)
+_CONSTANT = Value()
 # Kinds whose output is measured. A view or a part of another kind has the statistics of its source, or none.
 _MEASURED = frozenset(
     ("layer", "recurrence", "norm", "attention", "sum", "gate", "cat", "activation", "shift", "scale", "pool", "unseen")
 )
 _STEPS = frozenset(("activation", "shift", "scale", "pool"))  # kinds that make no new signal
 _WITH_COSINES = frozenset(("layer", "norm", "shift"))
-
-
-class _Known(NamedTuple):
-    """A tensor of this pass: a weak reference, the version of its entries, and what it stands for."""
-
-    tensor: weakref.ref[Any]
-    version: int
-    value: Value
 
 
 class Recorder(TorchFunctionMode):  # type: ignore[misc]
@@ -84,7 +75,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._known: dict[int, _Known] = {}
+        self._known: dict[int, Value] = {}
         self._place = self._track_place = 0
         self.listening = False
 
@@ -150,7 +141,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         if not (call.signals or call.names) or call.name in module_kinds.CONSTANTS:
             if call.name in module_kinds.CHANCE or any(value.chance for value in call.values):
                 for tensor in made:
-                    self._keep(tensor, _CHANCE)
+                    self._keep(tensor, Value(chance=True))
             for signal in call.signals:
                 signal.cut = call.name
             return  # any other tensor without a value counts as a constant
@@ -245,9 +236,9 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
             return None
         track = self.parameters.get(name)
         if track is None:
-            track = self.parameters[name] = Track.like(tensor, -1, False, self._has_magnitudes)
+            track = self.parameters[name] = Track.like(tensor, -1, self._small, False, self._has_magnitudes)
         if track.draws < self._draw:
-            track.add(tensor, self._small)
+            track.measure(tensor)
         return track
 
     def _look(self, op: Operation, call: Call, tensor: Any) -> None:
@@ -263,13 +254,10 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
 
     def value(self, tensor: Any) -> Value:
         """What a tensor stands for."""
-        entry = self._known.get(id(tensor))
-        if entry is not None:
-            reference, version, value = entry
-            held: Any = reference()
-            if held is tensor:
-                is_unchanged = version == tensor._version
-                return value if is_unchanged else Value(value.signal, value.names, axis=value.axis)
+        value = self._known.get(id(tensor))
+        if value is not None and value.is_of(tensor):
+            is_unchanged = value.version == tensor._version
+            return value if is_unchanged else Value(value.signal, value.names, axis=value.axis)
         name = self._names.get(id(tensor))
         if name is not None:
             return Value(names=frozenset((name,)), leaf=name)
@@ -287,7 +275,8 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         return value
 
     def _keep(self, tensor: Any, value: Value) -> None:
-        self._known[id(tensor)] = _Known(weakref.ref(tensor), tensor._version, value)
+        value.tensor, value.version = weakref.ref(tensor), tensor._version
+        self._known[id(tensor)] = value
 
     def measured(self, tensor: Any) -> Track:
         """The statistics of a tensor that a module takes or gives; it is measured now if it was not before."""
@@ -302,14 +291,14 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
 
     def _track(self, tensor: Any, cosines: bool = False) -> Track:
         if self._track_place == len(self.tracks):
-            self.tracks.append(Track.like(tensor, len(self.tracks), True, self._has_magnitudes))
-        track, small = self.tracks[self._track_place], self._small
+            self.tracks.append(Track.like(tensor, len(self.tracks), self._small, True, self._has_magnitudes))
+        track = self.tracks[self._track_place]
         self._track_place += 1
         if track.draws >= self._draw:
             self._refuse()
-        track.add(tensor, small, cosines)
+        track.measure(tensor, cosines)
         if tensor.requires_grad:
-            handle = tensor.register_hook(partial(track.add_gradient, small))
+            handle = tensor.register_hook(track)  # itself: further objects would be visited too
             if tensor.is_leaf:  # hooks of tensors that the pass made are freed with them
                 self._handles.append(handle)
         return track
@@ -345,5 +334,5 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         for name, track in self.parameters.items():
             gradient = gradients.get(name)
             if gradient is not None:
-                track.add_gradient(self._small, gradient)
+                track(gradient)
         self._small.empty()

@@ -123,7 +123,7 @@ def _one_draw(arguments: Arguments, recorder: Recorder, draw: int) -> Course:
         gradients = dict(zip(learning, _gradients(ends, sources), strict=False))
     recorder.add_weight_gradients(gradients)
     tracks = recorder.parameters.items()
-    gradient_peaks = {name: track.gradient.sketch.peak for name, track in tracks if track.gradient}
+    gradient_peaks = {name: track.gradient.peak for name, track in tracks if track.gradient}
     return Course(True, ends.loss, has_nonzero(gradients, gradient_peaks), void, peaks)
 
 

@@ -9,18 +9,19 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
-from initprobe.engine.sketch import Sketch
 from initprobe.torch.call_kinds import Call
 from initprobe.torch.graph import Operation, Signal, Value
-from initprobe.torch.measure import Track, is_measured
+from initprobe.torch.measure import SmallTensors, Track, is_measured
 from initprobe.torch.operations import Recorder
 from initprobe.torch.theory.trace import Trace
 
 _FACTORS = frozenset(("mul", "multiply", "div", "divide", "true_divide", "truediv"))
 _MASKED = -1e4  # attention logits up to this are masked
 _ROUNDING = 32.0  # changes of so many units of rounding are none
+_FLOAT = np.dtype(np.float32)
 _FLOAT32 = torch.finfo(torch.float32).eps
 
 
@@ -37,15 +38,16 @@ class Size(Track):
     gradient_rms: float | None = None
 
     @classmethod
-    def of(cls, tensor: Any, number: int) -> Size:
+    def of(cls, tensor: Any, number: int, small: SmallTensors) -> Size:
         """Measure a tensor.
 
         Args:
             tensor, number: the tensor, and its number in the order of the pass.
+            small: of the recorder; not used.
         """
-        return cls(number, tuple(tensor.shape), 0.0, _EMPTY, rms=rms(tensor))
+        return cls(_FLOAT, number=number, shape=tuple(tensor.shape), small=small, rms=rms(tensor))
 
-    def note_gradient(self, gradient: Any) -> None:
+    def __call__(self, gradient: Any) -> None:
         """Measure the gradient; a fused operation may leave it undefined, None."""
         if gradient is not None:
             self.gradient_rms = rms(gradient)
@@ -59,9 +61,6 @@ class Size(Track):
     def draws(self) -> int:
         """A pass is one draw."""
         return 1
-
-
-_EMPTY = Sketch(torch.zeros(1).numpy().dtype)
 
 
 def rms(tensor: Any) -> float:
@@ -141,16 +140,16 @@ class SizeRecorder(Recorder):
         if not is_measured(tensor):
             return None
         if name not in self.parameters:
-            self.parameters[name] = Size.of(tensor, -1)
+            self.parameters[name] = Size.of(tensor, -1, self._small)
         return self.parameters[name]
 
     def _track(self, tensor: Any, cosines: bool = False) -> Track:
         number = self._track_place
         self._track_place += 1
-        size = Size.of(tensor, number)
+        size = Size.of(tensor, number, self._small)
         self.tracks.append(size)
         if tensor.requires_grad:
-            handle = tensor.register_hook(size.note_gradient)
+            handle = tensor.register_hook(size)
             if tensor.is_leaf:
                 self._handles.append(handle)
         if self.before is None:

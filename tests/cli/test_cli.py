@@ -159,6 +159,8 @@ REFUSED = {
     "negative seed": (("--seed", "-1"), "--seed"),
     "widths and layers": (("--widths", "3,4,5"), "drop one"),
     "widths of words": (("--widths", "3,x"), "whole numbers"),
+    "a layer of no units": (("--widths", "3,0"), "--widths: must be at least 1, not 0"),
+    "limit": (("--threshold", "saturated=2"), "--threshold saturated: must be at most 1, not 2.0"),
     "identity on a rectangle": (("--init", "identity", "--input-width", "7"), "square"),
     "fan rule for a bias": (("--bias-init", "he"), "layer's size"),
     "dtype": (("--dtype", "float16"), "float32"),
@@ -428,6 +430,7 @@ def test_phase_marks_cells_that_grow_without_bound(initprobe):
     for refused in (("--sigma-w", "3"), ("--sigma-b", "2..1"), ("--act", "tahn"), ("--mark", "xaver")):
         outcome = initprobe("phase", "--act", "relu", *refused)
         assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)
+        assert refused[0] == "--act" or outcome.err.startswith(f"Error: {refused[0]}")
 
 
 @pytest.mark.parametrize(

@@ -73,10 +73,10 @@ def test_a_second_draw_is_added_to_the_first():
 
 def test_a_waiting_tensor_is_a_copy_and_never_waits_twice():
     few = SmallTensors(None)
-    track, tensor = Track.like(torch.ones(4), 0, fine=True), torch.ones(4)
-    track.add(tensor, few)
+    track, tensor = Track.like(torch.ones(4), 0, few, fine=True), torch.ones(4)
+    track.measure(tensor)
     tensor.fill_(3)
-    track.add(tensor, few)  # which settles the first
+    track.measure(tensor)  # which settles the first
     few.empty()
-    assert [draw.mean for draw in track.sketch.by_draw] == [1, 3]
-    assert (track.sketch.low, track.sketch.high, track.sketch.total) == (1, 3, 8)
+    assert [draw.mean for draw in track.by_draw] == [1, 3]
+    assert (track.low, track.high, track.total) == (1, 3, 8)

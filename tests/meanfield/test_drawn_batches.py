@@ -114,6 +114,8 @@ def test_the_continuation_to_a_larger_batch():
 
 def test_what_would_take_too_long_is_not_drawn():
     assert Plan.of([(4000, 4000)] * 30, 256, 256, by_batch=True) is None
+    assert Plan.of([(4000, 4000)], 64, 64, by_batch=True) is not None
+    assert Plan.of([(4000, 4000)], 64, 64, by_batch=True, orthogonal={(4000, 4000)}) is None
     plan = Plan.of([(50, 50)] * 10, 256, 1000, by_batch=True)
     assert plan.rows == 256
     assert plan.continued == pytest.approx(1 - 256 / 1000)

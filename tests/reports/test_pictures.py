@@ -110,11 +110,16 @@ def test_the_phases_are_named_and_labels_do_not_overlap():
     names = {"normal:std=0.01", "torch_linear", "xavier\nlecun", "order", "chaos", "edge of chaos"}
     boxes = [Text.get_window_extent(text) for text in figure.findobj(Text) if text.get_text() in names]
     assert len(boxes) == 6
-    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    dots = [line.get_window_extent() for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert len(dots) == 3
+    assert not any(a.overlaps(b) for a, b in itertools.combinations([*boxes, *dots], 2))
 
 
-def test_the_text_of_an_svg_stays_text():
-    assert b">He normal + relu" in render(draw(_measured("he", "relu"), "depth"), "svg")
+def test_the_text_of_an_svg_stays_text(tmp_path):
+    figure = draw(_measured("he", "relu"), "depth")
+    assert b">He normal + relu" in render(figure, "svg")
+    figure.savefig(tmp_path / "depth.svg")
+    assert b">He normal + relu" in (tmp_path / "depth.svg").read_bytes()
 
 
 def test_an_animation_has_a_frame_per_layer(initprobe, tmp_path):

@@ -197,15 +197,15 @@ def test_statistics_on_a_device_are_those_of_numpy(dtype):
     """By the same code, on the processor: zeros, extremes, buckets, and a mean far from 0."""
     torch.manual_seed(0)
     for tensor in (torch.randn(40, 300), 100 + torch.randn(40, 300), torch.randn(40, 300).relu()):
-        here, there = Track.like(tensor.to(dtype), 0, True), Track.like(tensor.to(dtype), 0, True)
         with workers(1) as pool:
             few = SmallTensors(pool)
-            here.add(tensor.to(dtype), few, cosines=True)
+            here, there = (Track.like(tensor.to(dtype), 0, few, True) for _ in range(2))
+            here.measure(tensor.to(dtype), cosines=True)
             few.empty()
-        there.sketch.begin_draw()
+        there.begin_draw()
         there._add_there(tensor.to(dtype), cosines=True)
-        assert there.sketch.counts.tolist() == here.sketch.counts.tolist()
-        assert there.variance == pytest.approx(here.variance, rel=1e-6) and there.sketch.zeros == here.sketch.zeros
+        assert there.counts.tolist() == here.counts.tolist()
+        assert there.variance == pytest.approx(here.variance, rel=1e-6) and there.zeros == here.zeros
         assert list(there.correlations) == [pytest.approx(here.correlations[0], abs=1e-6)]
 
 
@@ -273,8 +273,8 @@ def test_fused_attention_counts_as_attention():
 
 def test_a_gradient_that_a_fused_operation_leaves_undefined_is_no_gradient():
     """On a CUDA device the hook of an LSTM's unused output is called with None."""
-    track = Track.like(torch.ones(3, 4), 1, fine=False)
-    track.add_gradient(Workers(0), None)
+    track = Track.like(torch.ones(3, 4), 1, SmallTensors(Workers(0)), fine=False)
+    track(None)
     assert track.gradient is None
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from initprobe.cli.experiment_config import option_name
 from initprobe.cli.parameters import command_of, option
 
 if TYPE_CHECKING:
@@ -132,14 +133,17 @@ def _mark(options: PhaseOptions, name: str) -> Mark:
     """An initializer and the biases that come with it, at the width of the network.
 
     Raises:
-        ConfigError: mean-field theory does not describe its weights by a variance.
+        ConfigError: there is no such initializer, or mean-field theory does not describe its weights by a variance.
     """
     from initprobe.config.probe_config import ProbeConfig
     from initprobe.errors import ConfigError
     from initprobe.prediction.rules import no_theory, rule
 
     width = options.width
-    config = ProbeConfig(init=name, act=options.act, width=width)
+    try:
+        config = ProbeConfig(init=name, act=options.act, width=width)
+    except ConfigError as error:
+        raise error.at(field="--mark" if error.field == "init" else option_name(error.field)) from None
     mean = rule(config, (width, width)).weight_mean
     if mean or (config.initializer.fit is None and no_theory(config, (width, width))):
         why = f"its weights have a mean of {mean:.4g}" if mean else "its pre-activations are not Gaussian"

@@ -115,7 +115,7 @@ def command(options: SpectrumOptions) -> None:
         from initprobe.results.environment import environment
 
         machine = environment(checked_threads(options.threads))
-        outputs.write_page(options.report, spectrum_page(spectra, _title(spectra[0]), typed(), machine))
+        outputs.write_page(options.report, spectrum_page(spectra, spectra[0].title, typed(), machine))
     _report(spectra, options.verbose, console(text_stream(options.export_json, options.report)))
 
 
@@ -149,14 +149,6 @@ def _measured(experiments: Sequence[Experiment], options: SpectrumOptions) -> li
     return spectra
 
 
-def _name(spectrum: Spectrum) -> str:
-    return str(spectrum.config["init"])
-
-
-def _title(spectrum: Spectrum) -> str:
-    return f"Jacobians of {spectrum.config['act']} networks, {spectrum.description.shape}"
-
-
 _NOTES = """
 s: singular value. spread: Var(s^2)/mean(s^2)^2. near 1: s in 0.8 .. 1.25.
 zero: exactly 0 in this dtype. lost: float64 cannot tell it from 0. largest and
@@ -167,10 +159,10 @@ differ by the order of depth/width."""
 
 def _report(spectra: Sequence[Spectrum], verbose: bool, to: Console) -> None:
     """Print several networks side by side, then each alone."""
-    to.print(f"{_title(spectra[0])}\n{spectra[0].description.setting}", soft_wrap=True, markup=False)
+    to.print(f"{spectra[0].title}\n{spectra[0].description.setting}", soft_wrap=True, markup=False)
     if len(spectra) > 1:
         to.print("\nend to end, dh_L/dh_0", markup=False)
-        to.print(_table("init", [(_name(spectrum), spectrum.end_to_end[-1]) for spectrum in spectra]))
+        to.print(_table("init", [(spectrum.name, spectrum.end_to_end[-1]) for spectrum in spectra]))
     for spectrum in spectra:
         _report_one(spectrum, verbose or len(spectra) == 1, to)
     to.print(_NOTES, markup=False)
@@ -181,7 +173,7 @@ def _report(spectra: Sequence[Spectrum], verbose: bool, to: Console) -> None:
 def _report_one(spectrum: Spectrum, every_layer: bool, to: Console) -> None:
     from rich.text import Text
 
-    verdict = f"\n{_name(spectrum)}\n  {spectrum.verdict}".replace("; ", ";\n  ")
+    verdict = f"\n{spectrum.name}\n  {spectrum.verdict}".replace("; ", ";\n  ")
     to.print(Text(verdict, "bold green" if spectrum.isometric else "bold"), soft_wrap=True)
     for note in (spectrum.theory_note, spectrum.width_note):
         if note:

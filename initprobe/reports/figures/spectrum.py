@@ -64,14 +64,13 @@ def draw_spectra(spectra: Sequence[Spectrum], look: Look = SCREEN) -> Figure:
         look: size, title, panels per row and style.
     """
     first = spectra[0]
-    title = f"Jacobians of {first.config['act']} networks, {first.description.shape}"
-    return spectrum_figure(title, first.description.setting, [_line_of(spectrum) for spectrum in spectra], look)
+    return spectrum_figure(first.title, first.description.setting, [_line_of(spectrum) for spectrum in spectra], look)
 
 
 def _line_of(spectrum: Spectrum) -> SpectrumLine:
     ends, last = spectrum.end_to_end, spectrum.end_to_end[-1]
     return SpectrumLine(
-        label=str(spectrum.config["init"]),
+        label=spectrum.name,
         values=last.histogram_log10,
         missing=(last.zero_fraction or 0.0) + (last.lost_fraction or 0.0),
         depths=_column([stats.layer for stats in ends]),

@@ -30,11 +30,12 @@ BLUE, ORANGE, GREEN, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#000000", "
 COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.")
 MARKERS = ("o", "s", "^")
+_SVG: dict[Any, Any] = {"svg.fonttype": "none"}  # text stays text: it can be searched, and edited for a paper
 _STYLE: dict[str, Any] = {
+    **_SVG,
     "font.family": "DejaVu Sans",
     "font.size": FONT,
     "svg.hashsalt": "initprobe",
-    "svg.fonttype": "none",  # text stays text: it can be searched, and edited for a paper
     "path.simplify": True,
     "text.hinting": "none",  # glyphs take a quarter of the drawing time, hinted glyphs more
     "axes.spines.top": False,
@@ -96,14 +97,15 @@ def style(changes: Mapping[str, Any] = MappingProxyType({})) -> Any:
 class Picture(Figure):
     """A figure that a notebook shows as the last value of a cell, without pyplot.
 
-    Its texts are literal, also when a notebook or user code saves it.
+    Its texts are literal, and stay text in an SVG, also when a notebook or user code saves it.
     """
 
     def draw(self, renderer: RendererBase) -> None:
         """Draw the figure in our style, as matplotlib asks for it."""
         for text in self.findobj(Text):
             _show_literally(text)
-        super().draw(renderer)
+        with mpl.rc_context(_SVG):
+            super().draw(renderer)
 
     def _repr_png_(self) -> bytes:
         return render(self, "png")

@@ -98,6 +98,7 @@ def phase_figure(
 
 
 _PHASE = (6.4, 4.6)  # inches
+_POINTS, _DOT = 72, 8  # points per inch, and of a mark
 _BAR = "log chi_1: below 0 ordered, above 0 chaotic (clipped at +-1)"
 _LEAST_SHARE = 0.13  # of the picture's width, into which a word fits
 _PAPER = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
@@ -191,26 +192,29 @@ def _is_free(box: Bbox, taken: Sequence[Bbox]) -> bool:
 def _draw_marks(
     axes: Axes, sigma_w: Array, sigma_b: Array, marks: Sequence[tuple[str, float, float]], boxes: Sequence[Bbox]
 ) -> list[Bbox]:
-    """Draw labelled points, those that lie in the picture; return where the labels are."""
-    taken: list[Bbox] = []
-    for (w, b), labels in _places(marks).items():
-        if _within(sigma_w, w) and _within(sigma_b, b):
-            axes.plot([w], [b], "o", color=BLACK, mec="white", ms=8, clip_on=False, zorder=9)
-            look: dict[str, Any] = {
-                "textcoords": "offset points",
-                "fontsize": points(9),
-                "weight": "bold",
-                "bbox": _PAPER,
-                "zorder": 10,
-            }
-            taken.append(_free_label(axes, "\n".join(labels), (w, b), [*boxes, *taken], look))
-    return taken
+    """Draw labelled points, those that lie in the picture; return where points and labels are."""
+    shown = {at: names for at, names in _places(marks).items() if _within(sigma_w, at[0]) and _within(sigma_b, at[1])}
+    dots = {at: _dot(axes, at) for at in shown}
+    look = {"textcoords": "offset points", "fontsize": points(9), "weight": "bold", "bbox": _PAPER, "zorder": 10}
+    labels: list[Bbox] = []
+    for at, names in shown.items():
+        others = [dot for other, dot in dots.items() if other != at]
+        labels.append(_free_label(axes, "\n".join(names), at, [*boxes, *labels, *others], look))
+    return [*dots.values(), *labels]
+
+
+def _dot(axes: Axes, at: tuple[float, float]) -> Bbox:
+    """Draw a point; return where it is."""
+    axes.plot([at[0]], [at[1]], "o", color=BLACK, mec="white", ms=_DOT, clip_on=False, zorder=9)
+    x, y = axes.transData.transform(at)
+    size = _DOT * axes.figure.dpi / _POINTS
+    return Bbox.from_bounds(x - size / 2, y - size / 2, size, size)
 
 
 def _free_label(
     axes: Axes, words: str, place: tuple[float, float], taken: Sequence[Bbox], look: Mapping[str, Any]
 ) -> Bbox:
-    """Write a label above its point, as high as is needed to cover no other label; return where it is."""
+    """Write a label above its point, at the first height where it covers no label and no other point."""
     for lift in range(6, 200, 8):
         arrow = {"arrowstyle": "-", "lw": 0.8} if lift > 20 else None
         label = axes.annotate(words, place, (6, lift), arrowprops=arrow, **look)

@@ -144,7 +144,8 @@ class Trace:
         self.nodes: list[Node] = []
         self.results: list[Node] = []
         self._open = True
-        self._constants: dict[int, tuple[Any, Constant]] = {}
+        self._constants: dict[int, Constant] = {}  # by the id of a tensor
+        self._held: list[Any] = []  # these tensors, so that no other gets the id of one
         self._waiting: dict[int, list[tuple[Constant, Array]]] = {}
         self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # one object for all tensors of a shape
 
@@ -216,6 +217,7 @@ class Trace:
             _measure([constant for constant, _ in waiting], np.array([entries for _, entries in waiting], np.float64))
         self._open = False
         self._constants.clear()
+        self._held.clear()
         self._waiting.clear()
 
     def _new(self, name: str, tensor: Any) -> Node:
@@ -231,7 +233,7 @@ class Trace:
         for tensor, value in zip(call.tensors, call.values, strict=True):
             is_weight = value.signal is None and (op.leaf is None or value.leaf == op.leaf)
             if is_weight and tensor.shape == weight.shape and id(tensor) not in self._constants:
-                self._constants[id(tensor)] = tensor, Constant(weight.shape, track=weight, uneven=_uneven(tensor))
+                self._hold(tensor, Constant(weight.shape, track=weight, uneven=_uneven(tensor)))
 
     def _arguments(self, given: Iterable[Any], call: Call) -> tuple[Any, ...]:
         """The arguments of a call. Their tensors come in the order in which the call lists them."""
@@ -263,10 +265,13 @@ class Trace:
         if value.signal is not None:
             self.unseen(tensor, value)
             return value.node or Constant(tuple(tensor.shape))
-        held = self._constants.get(id(tensor))
-        if held is None or held[0] is not tensor:
-            held = self._constants[id(tensor)] = tensor, self._constant(tensor)
-        return held[1]
+        constant = self._constants.get(id(tensor))
+        return constant if constant is not None else self._hold(tensor, self._constant(tensor))
+
+    def _hold(self, tensor: Any, constant: Constant) -> Constant:
+        self._held.append(tensor)
+        self._constants[id(tensor)] = constant
+        return constant
 
     def _constant(self, tensor: Any) -> Constant:
         """A constant. A small vector waits, because for these the calls cost more than the arithmetic."""

@@ -39,7 +39,7 @@ def gain_of(layer: Layer) -> float:
     if act is None or layer.is_readout:
         return 1.0
     if act.activation is None:
-        return math.sqrt(2) if layer.h.sketch.low == 0 else 1.0
+        return math.sqrt(2) if layer.h.low == 0 else 1.0
     return 1.0 if act.activation.name in _UNIT_GAIN else _forward(act.activation)
 
 
@@ -148,7 +148,7 @@ def _plain(leaf: str, call: str) -> tuple[str, str]:
 def _call(case: Case, layer: Layer, std: float, named: bool) -> str:
     """The call of `nn.init`: by the name of the initializer where torch has one that counts the same fans."""
     act = layer.activation.activation if layer.activation else None
-    name = act.name if act else "relu" if layer.activation and layer.h.sketch.low == 0 else "linear"
+    name = act.name if act else "relu" if layer.activation and layer.h.low == 0 else "linear"
     name = "linear" if layer.is_readout else name
     weight = case.parameters.get(layer.op.leaf or "")
     fitting = layer.op.name == "linear" or re.match(r"conv[123]d", layer.op.name)

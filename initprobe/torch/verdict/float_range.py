@@ -69,7 +69,7 @@ def _out_of_range(case: Case, rule: str, number: int, way: str) -> Observation:
     layer = case.layers[number - 1]
     maker = _undefined(case) if rule == "overflow" and way == "forward" else None
     if maker is not None and maker.given is not None:
-        low, high = short(maker.given.sketch.low), short(maker.given.sketch.high)
+        low, high = short(maker.given.low), short(maker.given.high)
         return Observation(
             rule,
             "error",
@@ -106,14 +106,14 @@ def _hidden(layer: Layer, softmax: Operation) -> Observation:
 def _undefined(case: Case) -> Operation | None:
     """The function that makes the first NaN of finite numbers, if no entry has left the range before."""
     for op in case.operations:
-        lost = next((track for track in (op.given, op.output) if track is not None and track.sketch.nonfinite), None)
+        lost = next((track for track in (op.given, op.output) if track is not None and track.nonfinite), None)
         if lost is None:
             continue
-        if lost.sketch.infinite:
+        if lost.infinite:
             return None
         made = [op] if lost is op.output else [step for signal in op.inputs for step in signal.steps]
         functions = [each for each in made if each.kind == "activation" and each.given is not None]
-        return next((each for each in reversed(functions) if each.given and not each.given.sketch.nonfinite), None)
+        return next((each for each in reversed(functions) if each.given and not each.given.nonfinite), None)
     return None
 
 

@@ -294,7 +294,7 @@ def _is_drawn_by_torch(case: Case, layer: Layer) -> bool:
     fan_in = math.prod(weight.shape[1:])
     spread = _UNIFORM_SDS * math.sqrt(0.8 / weight.numel())  # of its variance about that of a uniform distribution
     bound = 1.0001 / math.sqrt(fan_in)
-    is_within = track.sketch.peak <= bound and float(bias.detach().abs().max()) <= bound
+    is_within = track.peak <= bound and float(bias.detach().abs().max()) <= bound
     return is_within and abs(3 * fan_in * track.square - 1) < spread and bool(bias.detach().any())
 
 

@@ -42,11 +42,11 @@ def _dead(case: Case) -> Iterator[Observation]:
 def _zero_layer(case: Case, layer: Layer) -> Observation | None:
     """A layer whose output is exactly 0, although its input is not."""
     op = layer.op
-    if op.output is None or op.output.sketch.peak != 0 or op.output.sketch.nonfinite or case.is_explained(layer):
+    if op.output is None or op.output.peak != 0 or op.output.nonfinite or case.is_explained(layer):
         return None
-    if layer.z.sketch.peak or op.weight is None or op.given is None or not op.given.sketch.peak:
+    if layer.z.peak or op.weight is None or op.given is None or not op.given.peak:
         return None
-    if op.weight.sketch.peak:
+    if op.weight.peak:
         return None  # underflow, which has its own rule
     is_product = op.leaf is None and any(bool(case.parameters[name].detach().any()) for name in op.names)
     if is_product and any(case.zero_starts.is_zero(name) for name in op.names):
@@ -67,7 +67,7 @@ def _zero_layer(case: Case, layer: Layer) -> Observation | None:
 
 def _zero_layers(case: Case) -> list[Layer]:
     """Every layer whose weight is 0 though nothing sets it in motion: behind one of them the next shows."""
-    zero = (layer for layer in case.layers if layer.op.weight is not None and layer.op.weight.sketch.peak == 0)
+    zero = (layer for layer in case.layers if layer.op.weight is not None and layer.op.weight.peak == 0)
     return [layer for layer in zero if layer.op.leaf is not None and not case.is_explained(layer)]
 
 
@@ -121,7 +121,7 @@ def _saturated_layer(case: Case, layer: Layer) -> Observation | None:
     act = layer.activation
     if act is None or act.activation is None or act.activation.saturation is None or layer.head or act.signal is None:
         return None
-    share = act.saturated / layer.h.sketch.total if layer.h.sketch.total else 0.0
+    share = act.saturated / layer.h.total if layer.h.total else 0.0
     if not share > case.limits.saturated * (_PART_BY_WEIGHT if _is_beyond_rules(layer) else 1):
         return None
     if not (_feeds_layers(act.signal) or any(op.kind == "sum" for op in act.signal.consumers)):

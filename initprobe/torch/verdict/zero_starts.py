@@ -78,8 +78,8 @@ class ZeroStarts:
         waiting = [op.signal for name in self.opened for op in self._users[name] if op.signal]
         while waiting:
             for op in waiting.pop().consumers:
-                silent = op.output is None or op.output.sketch.peak == 0
-                is_given_zeros = op.given is not None and op.given.sketch.peak == 0
+                silent = op.output is None or op.output.peak == 0
+                is_given_zeros = op.given is not None and op.given.peak == 0
                 if op.signal is None or id(op.signal) in silenced or op.kind == "sum":
                     continue
                 if silent or is_given_zeros:
@@ -127,4 +127,4 @@ def _partners(signal: Signal | None, depth: int = _DEEPEST) -> list[Signal]:
 
 
 def _is_fed(op: Operation) -> bool:
-    return op.given is None or op.given.sketch.peak > 0
+    return op.given is None or op.given.peak > 0
