@@ -48,6 +48,8 @@ _NARROWER, _AS_WIDE = 0.6, 1.0
 # Normal weights give a unit the variance `sum_i share_i z_i^2` over its batch. For d directions 1/v has the variance
 # `E[1/v^2]`, which is finite for d > 4. Shares below the second count as none.
 _TOO_FEW, _NO_DIRECTION = 4, 1e-5
+# Squares of the input beyond this would leave the range of float32 after a layer or two.
+_LARGEST = float(np.finfo(np.float32).max) ** 0.5
 _SEED = 0
 
 
@@ -221,9 +223,16 @@ def fault_of(layers: Sequence[Layer], wirings: Sequence[Wiring], inputs: InputMo
             f"batch norm of inputs that differ in {counted(count, 'direction')}; "
             "var dL/dh then has no finite spread over networks"
         )
+    if not _in_range(inputs):
+        return "no series in 1/width and 1/batch holds, and the input is too large to draw networks in float32"
     if plan_of(layers, wirings, inputs, batch) is None:
         return "no series in 1/width and 1/batch holds, and drawing networks of this size takes too long"
     return None
+
+
+def _in_range(inputs: InputMoments) -> bool:
+    """Whether float32 holds the input and its products; no infinity or NaN is among them."""
+    return bool(inputs.mean_squares.max() <= _LARGEST)
 
 
 def _directions(gram: Array, batch: int) -> int:
@@ -241,7 +250,7 @@ def plan_of(layers: Sequence[Layer], wirings: Sequence[Wiring], inputs: InputMom
         inputs: moments of the samples.
         batch: samples in one batch.
     """
-    if inputs.gram is None:
+    if inputs.gram is None or not _in_range(inputs):
         return None
     fans = [(layer.n_in, layer.n_out) for layer in layers]
     orthogonal = {(layer.n_in, layer.n_out) for layer in layers if layer.orthogonal}
