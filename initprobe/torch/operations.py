@@ -110,6 +110,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         values = [self.value(tensor) for tensor in given]
         self.results = [value.signal for value in values if value.signal is not None]
         self.trace.finish(values)
+        self._known.clear()
         self._small.empty()
 
     def close(self) -> None:
