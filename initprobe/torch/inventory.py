@@ -30,9 +30,7 @@ class Inventory:
         first_names: dict[int, str] = {}
         for name, parameter in self.all_parameters.items():
             first_names.setdefault(id(parameter), name)
-        return {
-            name: parameter for name, parameter in self.all_parameters.items() if first_names[id(parameter)] == name
-        }
+        return {name: self.all_parameters[name] for name in first_names.values()}
 
     @cached_property
     def buffers(self) -> dict[str, Any]:

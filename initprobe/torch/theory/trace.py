@@ -213,8 +213,8 @@ class Trace:
         """Note the tensors that the model returned; constants are no longer held."""
         if self._open:
             self.results = [value.node for value in values if value.node is not None]
-        for constants, entries in self._waiting.values():
-            _measure(constants, np.array(entries, np.float64))
+        for constants, rows in self._waiting.values():
+            _measure(constants, np.array(rows, np.float64))
         self._open = False
         self._constants.clear()
         self._held.clear()
@@ -280,9 +280,9 @@ class Trace:
             return Constant(shape)
         if len(shape) == 1 and shape[0] <= _SMALL:
             made = Constant(shape, count=shape[0])
-            constants, entries = self._waiting.setdefault(shape[0], ([], []))
+            constants, rows = self._waiting.setdefault(shape[0], ([], []))
             constants.append(made)
-            entries.append(array_of(tensor).copy())
+            rows.append(array_of(tensor).copy())
             return made
         flat = tensor.detach().reshape(-1)
         entries = array_of(flat[:: max(flat.numel() // _MOST_ENTRIES, 1)])
