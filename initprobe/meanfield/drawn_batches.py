@@ -2,11 +2,11 @@
 
 The kernel of a batch varies over networks. In deep or narrow networks its deviations are as large as the kernel itself,
 and few directions are left. Weights with a mean add the same number per sample to the z of all units. A batch norm
-does not remove it. A batch of few samples makes the variance of a unit random. All of this is in the law of the rows
-of a batch. So a few dozen networks are drawn, with the width, depth, norms, skips and biases of the one in question.
+does not remove it. A batch of few samples makes the variance of a unit random. Drawn networks show all of this. So a
+few dozen are drawn, with the width, depth, norms, skips and biases of the network in question.
 
 The input is known by the products of at most 256 rows. A batch norm over more samples is continued in one over the
-number of samples. Half of the rows give the slope, with the same weights, whose chance is then mostly the same.
+number of samples. Half of the rows give the slope. The weights are the same, so that most of the chance cancels.
 Variances are log-normal, so logs are kept. Their mean over few networks has an error, which is stated.
 """
 
@@ -48,6 +48,8 @@ _NARROWER, _AS_WIDE = 0.6, 1.0
 # Normal weights give a unit the variance `sum_i share_i z_i^2` over its batch. For d directions 1/v has the variance
 # `E[1/v^2]`, which is finite for d > 4. Shares below the second count as none.
 _TOO_FEW, _NO_DIRECTION = 4, 1e-5
+# Squares of the input beyond this would leave the range of float32 after a layer or two.
+_LARGEST = float(np.finfo(np.float32).max) ** 0.5
 _SEED = 0
 
 
@@ -127,8 +129,8 @@ class Estimate:
     def of(cls, logs: Array, half: Array | None, continued: float) -> Estimate:
         """The estimate of a whole batch.
 
-        The SD of so few networks is uncertain. The factor `(k - 1) / (k - 3)` makes up for it. Beyond it, Student's
-        distribution has the share of a normal one beyond 2 to 3 SDs.
+        The SD of k networks is uncertain. The factor `(k - 1) / (k - 3)` corrects for it: shares beyond 2 and 3 SDs
+        are then close to normal ones.
 
         Args:
             logs: with all rows, `(networks, layers)`.
@@ -221,9 +223,16 @@ def fault_of(layers: Sequence[Layer], wirings: Sequence[Wiring], inputs: InputMo
             f"batch norm of inputs that differ in {counted(count, 'direction')}; "
             "var dL/dh then has no finite spread over networks"
         )
+    if not _in_range(inputs):
+        return "no series in 1/width and 1/batch holds, and the input is too large to draw networks in float32"
     if plan_of(layers, wirings, inputs, batch) is None:
         return "no series in 1/width and 1/batch holds, and drawing networks of this size takes too long"
     return None
+
+
+def _in_range(inputs: InputMoments) -> bool:
+    """Whether float32 holds the input and its products; no infinity or NaN is among them."""
+    return bool(inputs.mean_squares.max() <= _LARGEST)
 
 
 def _directions(gram: Array, batch: int) -> int:
@@ -241,7 +250,7 @@ def plan_of(layers: Sequence[Layer], wirings: Sequence[Wiring], inputs: InputMom
         inputs: moments of the samples.
         batch: samples in one batch.
     """
-    if inputs.gram is None:
+    if inputs.gram is None or not _in_range(inputs):
         return None
     fans = [(layer.n_in, layer.n_out) for layer in layers]
     orthogonal = {(layer.n_in, layer.n_out) for layer in layers if layer.orthogonal}

@@ -19,7 +19,7 @@ from initprobe.meanfield.predict import LayerTheory
 # Chosen: the largest possible errors, in logs, of a series in 1/width, for outputs and dL/dh. The first is where
 # drawing is short. That of dL/dW may be larger.
 _MOST_IF_SHORT, _MOST, _MORE_OF_WEIGHTS = math.log(1.05), math.log(1.1), math.log(1.04)
-# Chosen: the largest depth/width of a layer norm, which is complete to first order.
+# Chosen: the largest depth/width at which the first order may be enough.
 _DEEPEST = 0.15
 # Chosen: the least SD of outputs over that to first order. A few saturated units may be in none of the drawn networks.
 _RARE = 0.5
@@ -36,7 +36,7 @@ def are_drawn(
     inputs: InputMoments,
     batch: int,
 ) -> bool:
-    """Whether the first order in 1/width is not enough for a network with norms.
+    """Whether the first order in 1/width is not enough for a network with norms or skips.
 
     Args:
         layers: first to last.
@@ -74,7 +74,7 @@ def with_drawn_networks(
         wirings: norm and skip of each.
         inputs: moments of the samples.
         samples: number of samples per draw.
-        theory: by a series, for what drawn networks do not say.
+        theory: by a series, for what drawn networks do not predict.
         spreads: likewise.
     """
     drawn = drawn_networks(config.activation, rules, wirings, inputs, samples // config.batches)

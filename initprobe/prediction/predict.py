@@ -52,7 +52,7 @@ class NetworkPrediction:
 
 
 def predict_network(
-    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, samples: int
+    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, samples: int, *, drawing: bool = True
 ) -> NetworkPrediction | None:
     """The prediction for a network; None where mean-field theory does not apply.
 
@@ -61,12 +61,14 @@ def predict_network(
         sizes: features of the input, then units of each layer.
         inputs: moments of the input.
         samples: number of samples per draw.
+        drawing: whether networks may be drawn where the series is too short, which takes up to some seconds.
     """
-    if no_theory(config, sizes, inputs, samples // config.batches):
+    batch = samples // config.batches
+    if no_theory(config, sizes, inputs, batch) or (not drawing and no_series(config, sizes, inputs, batch)):
         return None
     with np.errstate(all="ignore"):  # a prediction may leave the float range as a measurement may
         if not config.is_plain:
-            return _norm_and_skip_prediction(config, sizes, inputs, samples)
+            return _norm_and_skip_prediction(config, sizes, inputs, samples, drawing)
         rules = rules_of(config, sizes)
         layers = predict(config.activation, rules, inputs, samples)
         if any(layer.weight_mean for layer in rules):
@@ -87,7 +89,7 @@ def predict_network(
 
 
 def _norm_and_skip_prediction(
-    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, samples: int
+    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, samples: int, drawing: bool
 ) -> NetworkPrediction:
     """The prediction for a normalised or residual network."""
     from initprobe.meanfield.norm_and_skip import forward_passes, theory_of
@@ -112,7 +114,7 @@ def _norm_and_skip_prediction(
         spreads = [UNKNOWN] * len(layers)
     if config.residual and config.norm != "batch":
         layers, spreads = with_biases(layers, spreads)
-    if are_drawn(rules, around, spreads, inputs, batch) or no_series(config, sizes, inputs, batch):
+    if drawing and (are_drawn(rules, around, spreads, inputs, batch) or no_series(config, sizes, inputs, batch)):
         with_means = _surrounded(config, sizes, with_means=True)[1]
         drawn = with_drawn_networks(config, with_means, around, inputs, samples, layers, spreads)
         if drawn is not None:

@@ -75,7 +75,7 @@ def _series_fault(
 
 
 def _drawing_fault(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, batch: int) -> str | None:
-    """Why drawn networks say nothing either."""
+    """Why drawn networks give no prediction either."""
     from initprobe.meanfield.drawn_batches import fault_of
 
     fault = fault_of(rules_of(config, sizes), wirings(config, sizes), inputs, batch)

@@ -132,10 +132,13 @@ def _record(logs: LengthLogs, numbers: Sequence[int], variance: float) -> Typica
 def loss_probability(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> float | None:
     """The probability that a draw of an experiment loses its signal; None where `typical_draw` is None.
 
+    It judges candidates for a fix, of which there are many. So no networks are drawn for it.
+
     Args:
         config: the experiment.
         sizes: features of the input, then units of each layer.
         inputs: moments of the samples.
     """
-    drawn = typical_draw(config, sizes, inputs, predict_network(config, sizes, inputs, len(inputs.mean_squares)))
+    prediction = predict_network(config, sizes, inputs, len(inputs.mean_squares), drawing=False)
+    drawn = typical_draw(config, sizes, inputs, prediction)
     return None if drawn is None else drawn.loss_probability

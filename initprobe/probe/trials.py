@@ -96,7 +96,7 @@ class Trials:
         """Whether a changed experiment is healthy when it is run.
 
         One draw is enough where draws take long. A small network is drawn as often as asked for, with several seeds.
-        They are a block that its own seed is in, so that the seeds of a sweep share their trials.
+        These seeds are a block that contains its own. So the seeds of a sweep share their trials.
 
         Args:
             config: the experiment, which is not trained here.

@@ -9,21 +9,19 @@ from typing import Any, get_args
 
 from initprobe.results.base import Record
 from initprobe.results.layers import LayerStats
-from initprobe.results.named_numbers import ELAPSED, EXTRAS, FROM_LAYER, WHOLE, whole_of
+from initprobe.results.named_numbers import ELAPSED, FROM_LAYER, WHOLE, whole_of
 from initprobe.results.run import ProbeResult
 
 _ONLY_IN_JSON = ("counts", "variance_by_draw", "output_shares")
-# Of the whole net, the same in every row. Few runs have a step or formats. The elapsed time is no result.
-# `layer` is the row's own.
-_WHOLE = tuple(name for name in WHOLE if name not in (ELAPSED, FROM_LAYER, *EXTRAS))
+# Of the whole net, the same in every row. The elapsed time is no result. `layer` is the row's own.
+_WHOLE = tuple(name for name in WHOLE if name not in (ELAPSED, FROM_LAYER))
 
 
 def to_csv(result: ProbeResult) -> str:
     """Write a row per layer; the columns have the dotted names of JSON.
 
-    A cell is empty where a number does not apply or was lost. Only JSON has counts of histograms, values per draw,
-    the step and formats.
-    Numbers of the whole net stand in every row.
+    A cell is empty where a number does not apply or was lost. Only JSON has counts of histograms and values
+    per draw. Numbers of the whole net stand in every row.
     """
     out = io.StringIO()
     writer = csv.DictWriter(out, csv_names(), lineterminator="\n")

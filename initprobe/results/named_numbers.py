@@ -47,8 +47,7 @@ FORMAT_NUMBERS = tuple(
     for name in ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
     for part in FORMAT_PARTS
 )
-EXTRAS = (*STEP_NUMBERS, *FORMAT_NUMBERS)  # only of a run that asked for them
-RUN_NUMBERS = (*LOSSES, *EXTRAS, FROM_LAYER, ELAPSED)
+RUN_NUMBERS = (*LOSSES, *STEP_NUMBERS, *FORMAT_NUMBERS, FROM_LAYER, ELAPSED)
 WHOLE = (VERDICT, HEALTHY, *RATES, *RUN_NUMBERS)
 NAMES = (*WHOLE, *LAYER_NUMBERS)
 # What `diff` compares beside numbers: missing runs, the data of figures, one step, small formats, and histograms.

@@ -71,11 +71,13 @@ class FixesOfModel:
     def _with_next(
         self, observation: Observation, fix: Fix, before: Sequence[Observation], after: Sequence[Observation]
     ) -> Fix | None:
-        """The line with the line for what it has uncovered, if both together work. Zeros hide what comes after them."""
-        if any(_key(other) == _key(observation) and other.severity != "info" for other in after):
-            return None
-        following = next((other.fixes[0] for other in after if other.severity != "info" and other.fixes), None)
+        """The line with the line for what is left, if both together work. Large numbers and zeros hide what follows."""
+        left = [other for other in after if other.severity != "info"]
+        staying = [other for other in left if _key(other) == _key(observation)]
+        following = next((other.fixes[0] for other in staying or left if other.fixes), None)
         if following is None or fix.standardize or following.standardize:
+            return None
+        if staying and set(following.touches) & set(fix.touches):  # the same weights again
             return None
         both = Fix(f"{fix.line}\n{following.line}", (*fix.touches, *following.touches))
         outcome = self._outcome(both)

@@ -293,7 +293,8 @@ def _words(given: list[Any]) -> str:
 def _beyond_tables(model: Any, x: Any) -> str:
     """Words for ids that no embedding of the model holds, or for none. Torch's own message has no number in it."""
     whole = [int(ids.max()) for ids in input_tensors(x) if not ids.is_floating_point() and not ids.is_complex()]
-    rows = [module.num_embeddings for module in model.modules() if isinstance(module, nn.Embedding)]
+    tables = [module for module in model.modules() if isinstance(module, nn.Embedding | nn.EmbeddingBag)]
+    rows = [table.num_embeddings for table in tables]
     if whole and rows and max(whole) >= max(rows):
         return f" with ids up to {max(whole)} for an embedding of {max(rows)} rows"
     if rows and not whole:

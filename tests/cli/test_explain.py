@@ -15,7 +15,7 @@ from initprobe.reports import comparison, html_run, html_runs, html_spectrum
 from initprobe.reports.csv import csv_names
 from initprobe.reports.figures.run import draw, kinds
 from initprobe.reports.glossary import WORDS
-from initprobe.reports.json_names import json_names
+from initprobe.reports.json_names import json_names, other_names
 from initprobe.reports.narrative import course
 from initprobe.reports.run_table import _columns
 from initprobe.reports.sweep_table import COLUMNS
@@ -140,7 +140,8 @@ def test_every_column_is_explained(heading):
 def test_every_name_of_json_and_csv_is_explained():
     names = {*json_names(), *csv_names(), *LAYER_NUMBERS, *RATES, *ProbeResult.model_fields}
     names -= {"schema_version", "layers", "verdict"}
-    assert all(json_names()[name] and all(json_names()[name]) for name in names)
+    meanings = {**other_names(), **json_names()}
+    assert all(meanings[name] and all(meanings[name]) for name in names)
     for name in itertools.islice(sorted(names), 0, None, 12):
         done = call("explain", name)
         assert done.exit_code == 0 and "meaning" in done.output, name

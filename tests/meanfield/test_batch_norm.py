@@ -60,7 +60,7 @@ def test_a_small_batch_of_relu():
 
 
 def test_too_few_samples_are_refused_with_the_reason():
-    """One over the variance of 5 samples, with 4 directions, has no variance; with 6 samples networks are drawn."""
+    """With 5 samples, in 4 directions, 1/variance has no finite variance; with 6, networks are drawn."""
     fields = {"init": "he", "act": "relu", "layers": 3, "width": 40, "draws": 2, "norm": "batch"}
     result = measured(ProbeConfig(batch=5, **fields))
     assert result.layers[0].theory is None

@@ -115,6 +115,13 @@ def test_the_phases_are_named_and_labels_do_not_overlap():
     assert not any(a.overlaps(b) for a, b in itertools.combinations([*boxes, *dots], 2))
 
 
+def test_a_line_of_one_point_has_its_marker():
+    results = [_measured(init, "relu", layers=4, width=10) for init in ("he", "normal:std=1e30")]
+    lines = draw_comparison(results).axes[0].lines
+    (alone,) = (line for line in lines if np.isfinite(line.get_ydata()).sum() == 1 and line.get_marker() != "None")
+    assert alone.get_markevery() is None
+
+
 def test_the_text_of_an_svg_stays_text(tmp_path):
     figure = draw(_measured("he", "relu"), "depth")
     assert b">He normal + relu" in render(figure, "svg")

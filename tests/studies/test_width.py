@@ -255,6 +255,8 @@ def test_show_prints_and_draws_it_again(initprobe, tmp_path):
     assert "is from `initprobe width`, not the result of a run" in initprobe("diff", str(path), str(path)).err
     path.write_text('{"widths": [1], "transfers": true}')
     assert "not a result of initprobe" in initprobe("show", str(path)).err
+    path.write_text("[]")
+    assert "`show` reads the JSON of `run`, `torch` and `width`" in initprobe("show", str(path)).err
 
 
 @pytest.mark.parametrize(

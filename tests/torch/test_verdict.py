@@ -301,3 +301,16 @@ def test_a_cause_that_a_rule_explains_is_said_in_the_words_of_the_rule():
         model[0].weight[0, 0] = torch.nan
     (finding,) = above_info(probe(model, rows(20, 8), threads=1))
     assert finding.rule == "void-parameter" and finding.cause == RULEBOOK["void-parameter"].meaning
+
+
+def test_a_fix_reaches_the_read_out_that_explodes_too():
+    """The line for the hidden layers alone would leave the finding at the last layer, and no fix be printed."""
+    torch.manual_seed(0)
+    hidden = [part for _ in range(3) for part in (nn.Linear(64, 64), nn.ReLU())]
+    model = nn.Sequential(*hidden, nn.Linear(64, 2))
+    for layer in model[::2]:
+        nn.init.normal_(layer.weight, std=5)
+    first = probe(model, torch.randn(16, 64)).diagnosis[0]
+    assert first.rule == "exploding-output" and first.fix is not None and "model[6]" in first.fix
+    exec(first.fix, {"model": model, "nn": nn})
+    assert probe(model, torch.randn(16, 64)).healthy

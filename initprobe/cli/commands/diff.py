@@ -238,7 +238,7 @@ def _files(text: str) -> list[Path]:
 
 def _headline(pairs: Sequence[Pair], changes: Sequence[Sequence[Change]]) -> str:
     differs = [bool(changed) for pair, changed in zip(pairs, changes, strict=True) if pair.old and pair.new]
-    counts = [f"{differs.count(False):,} agree", f"{differs.count(True):,} differ"]
+    counts = [counted(differs.count(False), "agrees", "agree"), counted(differs.count(True), "differs", "differ")]
     gone, added = sum(pair.new is None for pair in pairs), sum(pair.old is None for pair in pairs)
     counts += [f"{count:,} only in {name}" for count, name in ((gone, "OLD"), (added, "NEW")) if count]
     return f"{counted(len(differs), 'run')} in both: {', '.join(counts)}"

@@ -99,7 +99,7 @@ def _read(path: Path) -> ProbeResult | CoordinateCheck:
     """The result in a file, or in the result.json of a directory; or a coordinate check.
 
     Raises:
-        InputError: there is none, or it is no result.
+        InputError: there is none, or it is not such a result.
     """
     from initprobe.data.files import is_directory, is_file, read_json
     from initprobe.errors import InputError
@@ -111,7 +111,10 @@ def _read(path: Path) -> ProbeResult | CoordinateCheck:
             raise InputError(f"holds the {STORE_FILE} of a sweep; `initprobe results` shows it", file=path)
         path = path / RESULT_FILE
     text = read_json(path)
-    kind = CoordinateCheck if is_coordinate_check(_parsed(text)) else ProbeResult
+    values = _parsed(text)
+    if isinstance(values, list):
+        raise InputError("holds a list; `show` reads the JSON of `run`, `torch` and `width`", file=path)
+    kind = CoordinateCheck if is_coordinate_check(values) else ProbeResult
     return kind.from_json(text, str(path))
 
 

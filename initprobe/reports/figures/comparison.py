@@ -81,7 +81,9 @@ def _draw_overlaid(axes: Axes, results: Sequence[ProbeResult], names: Sequence[s
     for number, result in enumerate(results):
         profile = profiles(result)[index]
         step = max(len(profile.layers) // 10, 1)
-        look = {"lw": 1.8, "markevery": (number % (2 * step), 2 * step), **_line_look(number)}  # markers in turn
+        # Markers in turn; a point alone is nothing but its marker.
+        turn = None if np.isfinite(profile.log10).sum() == 1 else (number % (2 * step), 2 * step)
+        look = {"lw": 1.8, "markevery": turn, **_line_look(number)}
         axes.plot(profile.layers, profile.log10, **look)
         axes.plot(profile.layers, profile.predicted, color=BLACK, lw=0.9, ls=":")
         if np.isfinite(profile.log10[-1]):

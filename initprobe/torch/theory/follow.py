@@ -244,6 +244,8 @@ class Backward:
                 for source, gradient in self._back(consumer, given, self._forward.local):
                     if source is node:
                         total = _with(total, gradient)
+            elif consumer.number in self._reasons:
+                raise NoRule(self._reasons[consumer.number])
         if total is None:
             raise NoRule("no gradient was measured behind it")
         return total

@@ -91,8 +91,16 @@ def _is_side_by_side(node: Node, window: int) -> bool:
     return single("kernel_size", 1, 0) == window and steps == (window, 0, 1)
 
 
-def _latent(node: Node, given: Moments) -> Bent:
-    """The Gaussian entries, and the function of which the largest value is taken."""
+def latent(node: Node, given: Moments) -> Bent:
+    """The Gaussian entries, and the function of which the largest value is taken.
+
+    Args:
+        node: a maximum or minimum, or a pooling.
+        given: moments of its input.
+
+    Raises:
+        NoRule: the entries have no variance.
+    """
     bent, values = bent_of(first(node), given), given.values
     if given.bent is None and values is not None:
         own = (given.pairs - given.mean**2) / max(given.square - given.mean**2, 1e-300)
@@ -107,7 +115,7 @@ class _Maxima:
 
     def __init__(self, node: Node, given: Moments) -> None:
         windows = self.windows = _windows(node)
-        self.bent = _latent(node, given)
+        self.bent = latent(node, given)
         base = self.bent.given
         whole = regrouped(base, windows.shape) if base.shape != windows.shape else base
         whole = without_places(whole, [axis for axis in range(len(windows.shape)) if axis not in windows.axes])

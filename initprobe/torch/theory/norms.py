@@ -234,14 +234,31 @@ def _by_hand_parts(left: Node, right: Node) -> tuple[Node, Node, list[int]]:
 
 def _size(reduced: Node, whole: Node, axes: Sequence[int]) -> float:
     """1 for a norm by a mean; the number of entries for a norm by a sum."""
+    has_root = False
     for _ in range(8):
         if reduced.name in _REDUCED:
+            if not _is_of_squares(reduced, has_root):
+                raise NoRule("a norm that is not a root mean square")
             is_mean = reduced.name in ("mean", "var", "std")
             return 1.0 if is_mean else float(np.prod([whole.shape[axis] for axis in axes]))
         if not reduced.sources:
             break
+        is_power = reduced.name == "pow" and reduced.argument("exponent", 1) in (0.5, -0.5)
+        has_root |= is_power or reduced.name in ("sqrt", "rsqrt")
         reduced = reduced.sources[0]
     raise NoRule("a norm that no rule takes apart")
+
+
+def _is_of_squares(reduced: Node, has_root: bool) -> bool:
+    """Whether a tensor is reduced to its root mean square, or the root of a sum of squares."""
+    if "norm" in reduced.name:
+        return not has_root and reduced.argument("p", 1, reduced.kwargs.get("ord", 2)) in (2, None, "fro")
+    if reduced.name == "std":
+        return not has_root
+    source = reduced.sources[0]
+    is_product = source.name in ("mul", "multiply") and source.args[0] is source.args[1]
+    is_power = source.name == "pow" and source.argument("exponent", 1) == 2
+    return has_root and (reduced.name == "var" or source.name == "square" or is_product or is_power)
 
 
 def by_hand(node: Node, left: Node, right: Node, of: Lookup) -> Moments:

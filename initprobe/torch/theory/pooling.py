@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from initprobe.arrays import Array
-from initprobe.torch.theory.laws import of_normal
-from initprobe.torch.theory.maxima import largest, largest_back
+from initprobe.torch.theory.maxima import largest, largest_back, latent
 from initprobe.torch.theory.moments import Bent, Moments, NoRule, gaussian_noise
-from initprobe.torch.theory.pointwise import bent_of, of_bent
+from initprobe.torch.theory.pointwise import of_bent
 from initprobe.torch.theory.pooled_pieces import pieces_of, pooled, pooled_back
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, first, names
 from initprobe.torch.theory.trace import Node
@@ -22,17 +21,11 @@ from initprobe.torch.theory.window_maxima import CORRELATIONS, Maxima, maxima
 _MOST_PATCH = 1 << 10  # entries of a patch of neighbouring windows; for more, the windows are drawn alone
 
 
-def _latent(node: Node, given: Moments) -> tuple[Bent, Array]:
+def _by_distance(node: Node, given: Moments) -> tuple[Bent, Array]:
     """The Gaussian entries of which the maximum is taken, and their correlations by distance."""
-    bent = bent_of(first(node), given)
-    values = given.values
-    if given.bent is None and values is not None:
-        own = (given.pairs - given.mean**2) / max(given.square - given.mean**2, 1e-300)
-        bent = Bent(bent.base, Moments(given.shape, 0.0, own), of_normal(values), np.ones_like)
+    bent = latent(node, given)
     base = bent.given
     variance = base.square - base.mean**2
-    if variance <= 0:
-        raise NoRule("a maximum of entries that are all alike")
     return bent, np.clip((base.pairs - base.mean**2) / variance, -1, 1)
 
 
@@ -54,7 +47,7 @@ def _max_pool(node: Node, of: Lookup) -> Moments:
         return largest(replace(node, name="max_pool2d"), of)
     given = of(first(node))
     (rows, columns), tops = _max_parts(node, given)
-    _, correlation = _latent(node, given)
+    _, correlation = _by_distance(node, given)
     thin = columns.thinned(rows.thinned(correlation, correlation.ndim - 2), correlation.ndim - 1)
     pairs = np.interp(np.clip(thin, 0, 1), CORRELATIONS, tops.far)
     down, right = (min(2, size) for size in pairs.shape[-2:])
@@ -74,7 +67,7 @@ def _max_parts(node: Node, given: Moments) -> tuple[tuple[Window, Window], Maxim
     if len(made) != 2:
         raise NoRule(f"{node.name} has a rule for pictures only")
     rows, columns = made
-    bent, correlation = _latent(node, given)
+    bent, correlation = _by_distance(node, given)
     return (rows, columns), maxima(bent, correlation, rows, columns)
 
 

@@ -16,7 +16,7 @@ from initprobe.torch.verdict.observations import Fix, Observation
 
 DOUBLE, START = "double-softmax", "starting-loss"
 _SOFTMAX_MODULES = ("Softmax", "Softmax2d", "Softmin")
-_SIGMOID_MODULES = ("Sigmoid", "ReLU", "Softplus")
+_POSITIVE_MODULES = ("Sigmoid", "ReLU", "Softplus")
 _BINARY = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
 _LARGEST_STD = 0.02  # of a head that is drawn again: what GPT-2 takes for its embedding and head
 
@@ -83,7 +83,7 @@ def _squashed(loss: Operation) -> Operation | None:
 
 def _below_by_activation(case: Case, loss: Operation, act: Operation) -> Observation:
     name = module_of(act)
-    is_module = type(case.modules.get(name)).__name__ in _SIGMOID_MODULES
+    is_module = type(case.modules.get(name)).__name__ in _POSITIVE_MODULES
     line = f"{path(name)} = nn.Identity()" if is_module and name else ""
     return Observation(
         DOUBLE,

@@ -133,3 +133,50 @@ def test_a_division_by_a_signal_has_no_prediction_back():
     theory = layers_of(Quotient(), torch.randn(8, 16))[0].model_theory
     for column in COLUMNS:
         assert getattr(theory, column).output_gradient.reason == "a division by a signal"
+
+
+class Normed(nn.Module):
+    """A layer divided by a function of itself."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.first, self.second, self.norm = nn.Linear(16, 256), nn.Linear(256, 64), norm
+
+    def forward(self, x):
+        z = self.first(x)
+        return self.second(z / self.norm(z))
+
+
+@pytest.mark.parametrize(
+    ("norm", "has_rule"),
+    [
+        (lambda z: z.square().mean(-1, keepdim=True).sqrt(), True),
+        (lambda z: (z * z).sum(-1, keepdim=True) ** 0.5, True),
+        (lambda z: z.norm(dim=-1, keepdim=True), True),
+        (lambda z: z.std(-1, keepdim=True), True),
+        (lambda z: z.abs().sum(-1, keepdim=True), False),
+        (lambda z: z.norm(1, -1, keepdim=True), False),
+        (lambda z: z.square().mean(-1, keepdim=True), False),
+    ],
+)
+def test_only_a_root_mean_square_is_a_norm_by_hand(norm, has_rule):
+    torch.manual_seed(0)
+    predicted = layers_of(Normed(norm), torch.randn(64, 16))[0].model_theory.local.output
+    assert (predicted.reason is None) == has_rule
+    assert not has_rule or abs(predicted.z) < 5
+
+
+def test_a_gradient_of_which_one_part_has_no_rule_has_no_prediction():
+    """The other part alone would be too small."""
+
+    class TwoWays(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.third = nn.Linear(16, 64), nn.Linear(64, 64), nn.Linear(64, 64)
+
+        def forward(self, x):
+            z = self.first(x)
+            return self.second(z) + self.third(torch.fft.ifft(torch.fft.fft(z)).real)
+
+    predicted = layers_of(TwoWays(), torch.randn(64, 16))[0].model_theory.local.output_gradient
+    assert predicted.reason and predicted.z is None
