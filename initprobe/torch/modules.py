@@ -50,7 +50,7 @@ def _label(name: str, number: int) -> str:
 
 
 class _OpenCall(NamedTuple):
-    """A call that has begun and not ended; `place` is its place among the calls, None unless the module is a leaf."""
+    """A call that has begun and not ended. `place` is its place among the calls; None unless the module is a leaf."""
 
     label: str
     inputs: list[Signal]
