@@ -119,7 +119,7 @@ def _chance(case: Case) -> str:
 
 def _tied(parts: Inventory) -> list[str]:
     names: dict[int, list[str]] = {}
-    for name, parameter in parts.all_parameters:
+    for name, parameter in parts.all_parameters.items():
         names.setdefault(id(parameter), []).append(name)
     return [" = ".join(group) for group in names.values() if len(group) > 1]
 

@@ -111,7 +111,7 @@ class Value:
     leaf: str | None = None
     chance: bool = False
     node: Node | None = None
-    tensor: weakref.ref[Any] | None = None
+    tensor: weakref.KeyedRef[int, Any] | None = None
     version: int = 0
 
     def is_of(self, tensor: Any) -> bool:

@@ -95,10 +95,10 @@ def _check_method(method: str, contract: ContractLike | None) -> None:
 
 def weight_names(model: nn.Module) -> dict[str, tuple[str, ...]]:
     """All names of each weight by its first one; of parametrized layers that of the whole weight."""
-    pairs = parts_of(model).all_parameters
-    listed = [name for name, _ in pairs]
+    parameters = parts_of(model).all_parameters
+    listed = list(parameters)
     groups: dict[int, dict[str, None]] = {}
-    for name, parameter in pairs:
+    for name, parameter in parameters.items():
         groups.setdefault(id(parameter), {})[whole_name(name, listed)] = None
     names: dict[str, tuple[str, ...]] = {}
     for group in groups.values():

@@ -17,20 +17,20 @@ class Inventory:
     Attributes:
         model: the model.
         modules: every module by its first name, as `named_modules` lists them.
-        all_parameters: every parameter with each of its names, so that tied ones come several times.
+        all_parameters: every parameter by each of its names, so that tied ones come several times.
     """
 
     model: Any
     modules: dict[str, Any]
-    all_parameters: list[tuple[str, Any]]
+    all_parameters: dict[str, Any]
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
         """Every parameter by its first name."""
         first_names: dict[int, str] = {}
-        for name, parameter in self.all_parameters:
+        for name, parameter in self.all_parameters.items():
             first_names.setdefault(id(parameter), name)
-        return {name: parameter for name, parameter in self.all_parameters if first_names[id(parameter)] == name}
+        return {name: self.all_parameters[name] for name in first_names.values()}
 
     @cached_property
     def buffers(self) -> dict[str, Any]:
@@ -56,8 +56,8 @@ def inventory(model: nn.Module) -> Inventory:
     is_plain = type(model).named_parameters is nn.Module.named_parameters
     children = sum(child is not None for module in modules.values() for child in module._modules.values())
     if children >= len(modules) or not is_plain:  # a module has several names
-        return Inventory(model, modules, list(model.named_parameters(remove_duplicate=False)))
-    return Inventory(model, modules, list(_parameters(modules)))
+        return Inventory(model, modules, dict(model.named_parameters(remove_duplicate=False)))
+    return Inventory(model, modules, dict(_parameters(modules)))
 
 
 def _parameters(modules: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -37,7 +37,7 @@ class LayerRecords:
         layers = structure.layers
         self._facts = dict(layer_facts(structure))
         self._structure, self._trace = structure, recorder.trace
-        self._draws, self._layers, self._calls = draws, layers, recorder.modules.calls
+        self._draws, self._layers, self._modules = draws, layers, recorder.modules
         self._tracks = recorder.tracks
         self._parameters = recorder.parameters
         self._statuses = _statuses(recorder)
@@ -54,6 +54,10 @@ class LayerRecords:
     def theory(self) -> Mapping[int, ModelTheory]:
         """What theory predicts, by the number of the layer."""
         return theory_of(self._structure, self._trace)
+
+    @cached_property
+    def _calls(self) -> list[ModuleCall]:
+        return self._modules.calls
 
     def layers(self) -> tuple[LayerStats, ...]:
         """The records of all layers, first to last."""

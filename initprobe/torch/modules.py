@@ -50,22 +50,19 @@ def _label(name: str, number: int) -> str:
 
 
 class _OpenCall(NamedTuple):
-    """A call that has begun and not ended; `call` is None unless the module is a leaf."""
+    """A call that has begun and not ended. `place` is its place among the calls; None unless the module is a leaf."""
 
     label: str
     inputs: list[Signal]
-    call: ModuleCall | None
+    place: int | None
 
 
 class Modules:
-    """Hooks on every module of a model, for a recorder.
-
-    Attributes:
-        calls: the calls of leaf modules in the first draw, in order.
-    """
+    """Hooks on every module of a model, for a recorder."""
 
     def __init__(self, recorder: Any) -> None:
-        self.calls: list[ModuleCall] = []
+        # The fields of each `ModuleCall`: the garbage collector does not visit tuples of texts and numbers.
+        self._calls: list[tuple[str, int, ModuleKind, str, tuple[int, ...], tuple[int, ...]]] = []
         self._recorder = recorder
         self._watched: list[Any] = []
         self._names: dict[int, str] = {}
@@ -77,6 +74,11 @@ class Modules:
         self._open: list[_OpenCall] = []
         self._counts: dict[str, int] = {}
         self._place = 0
+
+    @property
+    def calls(self) -> list[ModuleCall]:
+        """The calls of leaf modules in the first draw, in order."""
+        return [ModuleCall(*fields) for fields in self._calls]
 
     def watch(self, named_modules: Mapping[str, Any]) -> None:
         """Hook every module, as `register_forward_hook` does, but without a handle for each of thousands."""
@@ -122,10 +124,11 @@ class Modules:
         recorder = self._recorder
         if recorder.listening and self._open:
             recorder.listening = False
-            call = self._open.pop().call
-            if call is not None and output is not None:
+            place = self._open.pop().place
+            if place is not None and output is not None:
                 with torch._C.DisableTorchFunction():
-                    call.outputs = tuple(recorder.measured(tensor).number for tensor in measured_tensors(output))
+                    outputs = tuple(recorder.measured(tensor).number for tensor in measured_tensors(output))
+                self._calls[place] = (*self._calls[place][:-1], outputs)
             recorder.module = self._open[-1].label if self._open else ""
             recorder.listening = True
 
@@ -135,11 +138,13 @@ class Modules:
         label = _label(name, number)
         values = [recorder.value(tensor) for tensor in tensors]
         recorder.module = label
-        call = None
+        place = None
         if kind is not None:
             inputs = self._numbers(kind, tensors, values)
-            call = self._call(ModuleCall(name, number, kind, type(module).__name__, inputs, ()))
-        self._open.append(_OpenCall(label, [value.signal for value in values if value.signal is not None], call))
+            place, self._place = self._place, self._place + 1
+            if place == len(self._calls):
+                self._calls.append((name, number, kind, type(module).__name__, inputs, ()))
+        self._open.append(_OpenCall(label, [value.signal for value in values if value.signal is not None], place))
 
     def _numbers(self, kind: ModuleKind, tensors: list[Any], values: list[Value]) -> tuple[int, ...]:
         """The numbers of the tensors that a module is given."""
@@ -149,13 +154,6 @@ class Modules:
         if kind == "attention":
             measured = measured[:_ATTENTION_INPUTS]
         return tuple(self._recorder.measured(tensor).number for tensor in each_once(measured))
-
-    def _call(self, call: ModuleCall) -> ModuleCall:
-        """The call at this place of the pass; in later draws, the one of the first."""
-        if self._place == len(self.calls):
-            self.calls.append(call)
-        self._place += 1
-        return self.calls[self._place - 1]
 
 
 def leaves(named_modules: Mapping[str, Any]) -> Iterator[str]:

@@ -75,7 +75,8 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._known: dict[int, Value] = {}
+        known: dict[int, Value] = {}
+        self._known, self._dropped = known, lambda reference: known.pop(reference.key, None)
         self._place = self._track_place = 0
         self.listening = False
 
@@ -110,6 +111,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         values = [self.value(tensor) for tensor in given]
         self.results = [value.signal for value in values if value.signal is not None]
         self.trace.finish(values)
+        self._known.clear()
         self._small.empty()
 
     def close(self) -> None:
@@ -275,7 +277,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         return value
 
     def _keep(self, tensor: Any, value: Value) -> None:
-        value.tensor, value.version = weakref.ref(tensor), tensor._version
+        value.tensor, value.version = weakref.KeyedRef(tensor, self._dropped, id(tensor)), tensor._version
         self._known[id(tensor)] = value
 
     def measured(self, tensor: Any) -> Track:

@@ -131,7 +131,7 @@ def _forward(arguments: Arguments, recorder: Recorder, draw: int) -> _Ends:
     """Send the input forward, with every call of model and loss seen."""
     # A tensor that requires a gradient must not be overwritten, but a copy of it may.
     given = mapped(lambda tensor: tensor.clone(), arguments.x)
-    recorder.begin(list(input_tensors(given)), arguments.parts.all_parameters)
+    recorder.begin(list(input_tensors(given)), arguments.parts.all_parameters.items())
     with recorder:
         output = called(arguments.model, given)
         recorder.module = ""

@@ -40,15 +40,18 @@ def _modules(parts: Inventory) -> Callable[[], None]:
     """A function that restores the mode of every module, and its parameters and buffers under their names."""
     modules = list(parts.modules.values())
     modes = [module.training for module in modules]
-    # Lists in parallel: of thousands of pairs, each would be an object that the garbage collector visits.
+    # Lists in parallel: of thousands of pairs or copies, each would be an object that the garbage collector visits.
     tensors = [held for module in modules for held in (module._parameters, module._buffers)]
-    copies = [dict(held) for held in tensors]
+    names = [tuple(held) for held in tensors]
+    entries = [tensor for held in tensors for tensor in held.values()]
 
     def restore() -> None:
         for module, training in zip(modules, modes, strict=True):
             if module.training is not training:
                 module.training = training
-        for held, before in zip(tensors, copies, strict=True):
+        following = iter(entries)
+        for held, own in zip(tensors, names, strict=True):
+            before = dict(zip(own, following, strict=False))
             if (held or before) and not _is_same(held, before):
                 held.clear()
                 held.update(before)

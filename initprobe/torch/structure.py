@@ -244,6 +244,7 @@ def _made(op: Operation, start: Signal, branch: list[Signal]) -> Join | None:
     if not any(signal.op.kind in ("layer", "recurrence") for signal in branch):
         return None  # a sum of rotated entries, as in rotary positions
     place, added = _added(op, start)
+    added = branch if added == branch else added  # one list for both, as nearly always
     return Join(op, start, branch, any(signal.op.kind == "norm" for signal in branch), added, _ratio(op, place))
 
 

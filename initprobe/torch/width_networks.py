@@ -218,7 +218,7 @@ class _Course:
         seed_everything(self._seed)
         with watching(recorder, self.parts):
             given = mapped(lambda tensor: tensor.clone(), self._x)
-            recorder.begin(list(input_tensors(given)), self.parts.all_parameters)
+            recorder.begin(list(input_tensors(given)), self.parts.all_parameters.items())
             with recorder:
                 output = called(self.trained.model, given)
                 recorder.module = ""

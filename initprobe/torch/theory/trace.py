@@ -146,7 +146,7 @@ class Trace:
         self._open = True
         self._constants: dict[int, Constant] = {}  # by the id of a tensor
         self._held: list[Any] = []  # these tensors, so that no other gets the id of one
-        self._waiting: dict[int, list[tuple[Constant, Array]]] = {}
+        self._waiting: dict[int, tuple[list[Constant], list[Array]]] = {}  # constants by size, and their entries
         self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # one object for all tensors of a shape
 
     def given(self, tensor: Any, value: Value) -> None:
@@ -213,8 +213,8 @@ class Trace:
         """Note the tensors that the model returned; constants are no longer held."""
         if self._open:
             self.results = [value.node for value in values if value.node is not None]
-        for waiting in self._waiting.values():
-            _measure([constant for constant, _ in waiting], np.array([entries for _, entries in waiting], np.float64))
+        for constants, rows in self._waiting.values():
+            _measure(constants, np.array(rows, np.float64))
         self._open = False
         self._constants.clear()
         self._held.clear()
@@ -280,7 +280,9 @@ class Trace:
             return Constant(shape)
         if len(shape) == 1 and shape[0] <= _SMALL:
             made = Constant(shape, count=shape[0])
-            self._waiting.setdefault(shape[0], []).append((made, array_of(tensor).copy()))
+            constants, rows = self._waiting.setdefault(shape[0], ([], []))
+            constants.append(made)
+            rows.append(array_of(tensor).copy())
             return made
         flat = tensor.detach().reshape(-1)
         entries = array_of(flat[:: max(flat.numel() // _MOST_ENTRIES, 1)])

@@ -137,7 +137,7 @@ def _tied(case: Case, leaf: str | None) -> str:
     """The other names of a parameter."""
     if leaf is None:
         return ""
-    own, every = case.parameters.get(leaf), case.inventory.all_parameters
+    own, every = case.parameters.get(leaf), case.inventory.all_parameters.items()
     return ", ".join(path(name) for name, parameter in every if parameter is own and name != leaf)
 
 
