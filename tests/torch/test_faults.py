@@ -65,6 +65,19 @@ def test_a_fix_reaches_every_layer_at_fault(fill, rule):
     assert rule not in alarms(model, torch.randn(16, 32), try_fixes=False)[0]
 
 
+def test_weights_too_small_for_the_eps_of_their_norm_are_drawn_again():
+    """A smaller eps is tried first; the usual one cannot be the fix."""
+    torch.manual_seed(0)
+    model = nn.Sequential(*[part for _ in range(4) for part in (nn.Linear(32, 32), nn.BatchNorm1d(32), nn.ReLU())])
+    for layer in model[::3]:
+        nn.init.normal_(layer.weight, std=1e-4)
+    rows = torch.randn(64, 32)
+    fix = alarms(model, rows)[0]["norm-eps"].fix
+    assert fix and "kaiming_normal_" in fix
+    exec(fix, {"model": model, "nn": nn, "torch": torch})
+    assert "norm-eps" not in alarms(model, rows, try_fixes=False)[0]
+
+
 def test_a_softmax_between_layers_is_part_of_a_chain():
     """The gradient falls by four decades per layer; such a net stays at chance at learning rates of .001 and .01."""
     found, _ = alarms(plain(5, act=lambda: nn.Softmax(-1)), torch.randn(32, 64))

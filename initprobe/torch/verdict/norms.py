@@ -109,6 +109,8 @@ def _eps(case: Case) -> Iterator[Observation]:
     modules = list(dict.fromkeys(module_of(op) for op, _ in decided))
     settable = [name for name, module in case.modules.items() if name in worst and hasattr(module, "eps")]
     line = fix_lines.over(f"{{}}.eps = {_DEFAULT_EPS:g}", [path(name) for name in settable]) if settable else ""
+    norms = [op for op, _ in decided]
+    weights = fix_lines.for_layers(case, [layer for layer in case.layers if layer.norm in norms])
     first, *further = (_eps_place(case, *worst[name]) for name in modules)
     yield Observation(
         "norm-eps",
@@ -117,7 +119,7 @@ def _eps(case: Case) -> Iterator[Observation]:
         f"{first.evidence}{_more(further)}",
         MEANING,
         first.module,
-        (Fix(line),) if line else (),
+        (*((Fix(line),) if line else ()), *weights),
         elsewhere=tuple(further),
     )
 
