@@ -65,11 +65,12 @@ def test_a_fix_reaches_every_layer_at_fault(fill, rule):
     assert rule not in alarms(model, torch.randn(16, 32), try_fixes=False)[0]
 
 
-def test_weights_too_small_for_the_eps_of_their_norm_are_drawn_again():
+@pytest.mark.parametrize("bias", [True, False])
+def test_weights_too_small_for_the_eps_of_their_norm_are_drawn_again(bias):
     """A smaller eps is tried first; the usual one cannot be the fix."""
     torch.manual_seed(0)
     model = nn.Sequential(
-        *[part for _ in range(4) for part in (nn.Linear(32, 32, bias=False), nn.BatchNorm1d(32), nn.ReLU())]
+        *[part for _ in range(4) for part in (nn.Linear(32, 32, bias), nn.BatchNorm1d(32), nn.ReLU())]
     )
     for layer in model[::3]:
         nn.init.normal_(layer.weight, std=1e-6)
@@ -78,6 +79,14 @@ def test_weights_too_small_for_the_eps_of_their_norm_are_drawn_again():
     assert fix and "kaiming_normal_" in fix
     exec(fix, {"model": model, "nn": nn, "torch": torch})
     assert "norm-eps" not in alarms(model, rows, try_fixes=False)[0]
+
+
+@pytest.mark.parametrize("kept", [0, 2])
+def test_a_norm_of_mostly_constant_units_is_not_decided_by_eps(kept):
+    torch.manual_seed(0)
+    model, rows = nn.Sequential(nn.BatchNorm1d(64), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4)), torch.randn(32, 64)
+    rows[:, kept:] = rows[0, kept:]
+    assert "norm-eps" not in alarms(model, rows)[0]
 
 
 def test_a_softmax_between_layers_is_part_of_a_chain():

@@ -20,6 +20,8 @@ from initprobe.torch.verdict.observations import MEANING, Fix, Observation
 FRESH = "fresh-batch-norm"
 _DEFAULT_EPS = 1e-5
 _NO_VARIANCE = 1e-30  # of an input that is constant
+_OF_EPS = math.sqrt(0.5)  # standard deviation that a unit with a variance of eps has behind its norm
+_ROUNDING = 2.0**-40  # of a mean square in float32: less is no variance
 _DEEPEST = 6  # operations between a norm and the sum that its branch ends in
 
 
@@ -109,7 +111,7 @@ def _eps(case: Case) -> Iterator[Observation]:
     modules = list(dict.fromkeys(module_of(op) for op, _ in decided))
     settable = [name for name, module in case.modules.items() if name in worst and hasattr(module, "eps")]
     line = fix_lines.over(f"{{}}.eps = {_DEFAULT_EPS:g}", [path(name) for name in settable]) if settable else ""
-    norms = [op for op, _ in decided]
+    norms = [op for op in case.operations if op.kind == "norm" and _is_small(op)]  # also where only rounding is left
     weights = fix_lines.for_layers(case, [layer for layer in case.layers if layer.norm in norms])
     first, *further = (_eps_place(case, *worst[name]) for name in modules)
     yield Observation(
@@ -128,9 +130,32 @@ def _spread_below_eps(case: Case, op: Operation) -> float | None:
     """The square of what a norm divides by, where eps is far above it; None for every other operation."""
     if op.kind != "norm" or op.eps is None or op.given is None or not op.training or op.name == "normalize":
         return None
-    spread = op.given.square if op.name == "rms_norm" else op.given.variance
+    spread = min(op.given.square if op.name == "rms_norm" else op.given.variance, _spread_by_output(op))
     decides = spread > _NO_VARIANCE and op.eps > case.limits.norm_depth * spread and not _is_looked_up(op)
     return spread if decides else None
+
+
+def _spread_by_output(op: Operation) -> float:
+    """The same by what the norm returns, `w^2 v / (v + eps)`; infinite where some unit is normalised.
+
+    Biases before a batch norm give each unit a mean of its own. It counts in the variance of the input, but the norm
+    removes it. A unit with a variance above eps has an entry above 0.7.
+    """
+    if op.output is None or op.eps is None or op.given is None or not _is_small(op):
+        return math.inf
+    share = (op.output.square if op.name == "rms_norm" else op.output.variance) / _weight(op)
+    spread = op.eps * share / (1 - share)
+    return spread if spread > _ROUNDING * op.given.square else math.inf
+
+
+def _is_small(op: Operation) -> bool:
+    """Whether no unit that a norm returns has the size that its weight says."""
+    return op.output is not None and max(-op.output.low, op.output.high) < _OF_EPS * math.sqrt(_weight(op))
+
+
+def _weight(op: Operation) -> float:
+    """Mean square of the weight of a norm."""
+    return op.weight.square if op.weight is not None else 1.0
 
 
 def _eps_place(case: Case, op: Operation, spread: float) -> Place:
