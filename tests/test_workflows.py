@@ -83,7 +83,8 @@ def test_the_index_shows_the_pictures(tmp_path):
     assert "](https://raw.githubusercontent.com/initprobe/initprobe/main/.github/figures/" in text
 
 
-@pytest.mark.parametrize("seed", [None, pytest.param(1, marks=pytest.mark.slow)], ids=["here", "rounded"])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [None, 1], ids=["here", "rounded"])
 def test_figures_are_redrawn_and_drift_fails(checkout, seed):
     todo = steps("figures", "figures")
     assert list(todo) == ["pip install . scikit-learn", "redraw", "article", "drift"]

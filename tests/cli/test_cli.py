@@ -437,7 +437,10 @@ def test_phase_marks_cells_that_grow_without_bound(initprobe):
     "args",
     [
         ("--init", "normal:std=0.02", "--act", "relu", "--width", 32, "--layers", 40),
-        ("--init", "he", "--act", "relu", "--width", 16, "--layers", 160, "--batch", 64, "--draws", 2),
+        pytest.param(
+            ("--init", "he", "--act", "relu", "--width", 16, "--layers", 160, "--batch", 64, "--draws", 2),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_no_number_is_cropped_and_the_table_still_fits(initprobe, args):

@@ -101,7 +101,7 @@ def test_rank_collapse_is_info():
     assert "q(1 - c)" in finding.evidence
 
 
-@pytest.mark.parametrize("layers", [50, 100])
+@pytest.mark.parametrize("layers", [50, pytest.param(100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("init", ["he", "he_uniform", "orthogonal:gain=sqrt(2)"])
 def test_rank_collapse_has_a_line_under_which_inputs_stay_apart(init, layers):
     faulty = ProbeConfig(init=init, act="relu", layers=layers, **SMALL)
@@ -194,7 +194,7 @@ def test_a_fix_has_no_finding_itself_at_any_depth(act, layers):
         assert run(parsed(fix)).healthy, fix
 
 
-@pytest.mark.parametrize("layers", [pytest.param(50, marks=pytest.mark.slow), 100])
+@pytest.mark.parametrize("layers", [50, pytest.param(100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "act", ["gelu", "sigmoid", *(pytest.param(act, marks=pytest.mark.slow) for act in ("silu", "mish", "softplus"))]
 )

@@ -19,7 +19,9 @@ def judged(init, act, layers, width=16, **more):
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(7, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("net", FAULTY, ids=str)
+@pytest.mark.parametrize(
+    "net", [pytest.param(net, marks=[pytest.mark.slow] if net[2] >= 100 else [], id=str(net)) for net in FAULTY]
+)
 def test_too_deep_for_its_width(net, seed):
     result = judged(*net, seed=seed)
     (finding,) = [finding for finding in result.diagnosis if finding.rule == "too-deep"]

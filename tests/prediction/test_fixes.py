@@ -33,7 +33,10 @@ def fix_of(fields):
         {"init": "he", "act": "gelu", "layers": 30, "residual": True, "bias_init": "normal:std=0.1"},
         {"init": "he", "act": "elu", "layers": 24, "residual": True, "input": "gaussian:correlation=0.5"},
         {"init": "he", "act": "relu", "layers": 40, "norm": "batch"},
-        {"init": "xavier", "act": "tanh", "layers": 120, "norm": "layer", "dtype": "float64", "width": 30},
+        pytest.param(
+            {"init": "xavier", "act": "tanh", "layers": 120, "norm": "layer", "dtype": "float64", "width": 30},
+            marks=pytest.mark.slow,
+        ),
         {"init": "he", "act": "relu", "widths": (80,) * 12 + (40,) * 12, "residual": True},
         {"init": "normal:std=1", "act": "relu", "widths": (80, 60, 50, 40, 30, 20), "seed": 5},
         {"init": "xavier", "act": "relu", "layers": 20, "bias_init": "normal:std=0.05"},
