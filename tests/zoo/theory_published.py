@@ -16,8 +16,6 @@ from typing import Any
 MOST_LOG, MOST_UNPREDICTED, LEAST_WITHIN = 0.1, 0.05, 0.95
 # Networks that isolate one kind of layer.
 ISOLATED = ("SiLU x30", "ReLU x30", "transposed convolutions")
-# Open: gradients of queries and keys behind several layers differ from sample to sample by more than is stated.
-OPEN = {("Llama", "within_back"): 0.93}
 # Of these, chance alone moves the mean of 20 draws by about as much as the goal: they are drawn more often, too. Chance
 # is allowed three of its SDs.
 DEEP, MANY, SDS = ("SiLU x30", "ReLU x30"), 200, 3
