@@ -59,7 +59,7 @@ def report(fields, drawn):
 
 
 @given(fields=FIELDS)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_random_net_is_measured_without_a_fault(fields):
     report(fields, drawn=False)
 

@@ -6,7 +6,7 @@ from sweep_fuzz import FILES, fuzz_files
 
 @pytest.mark.parametrize("kind", FILES)
 def test_any_file_is_a_plan_or_one_line(tmp_path, kind):
-    fuzz_files(tmp_path, kind, 150)
+    fuzz_files(tmp_path, kind, 60)
 
 
 @pytest.mark.slow

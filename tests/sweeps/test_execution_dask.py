@@ -118,6 +118,7 @@ def test_it_works_on_as_many_runs_as_the_cluster_has_threads(cluster):
     assert workers.threads == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_kills_its_workers_fails_alone(cluster, path, local):
     workers = execution_dask.dask_workers(cluster)
 
