@@ -16,51 +16,13 @@ from initprobe.activations.norms import EPSILON
 from initprobe.activations.record import Activation
 from initprobe.activations.skips import Wiring
 from initprobe.arrays import Array
+from initprobe.meanfield.drawn_rows import Rows
 from initprobe.meanfield.layer import Layer
 
 _SEED = 0
 # Chosen: orthogonal weights of so few inputs or units are drawn for every network. This takes no longer than normal
 # ones, and few numbers have few orders and signs.
 _FEW = 16
-
-
-class Rows(NamedTuple):
-    """The input of drawn networks.
-
-    Attributes:
-        x: rows with the same products as the input, in few features, `(rows, features)`.
-        sums: of each row over all features of the input, `(rows,)`.
-    """
-
-    x: Array
-    sums: Array
-
-    @classmethod
-    def of(cls, gram: Array, means: Array, features: int, *, whole: bool) -> Rows:
-        """Rows that stand for an input.
-
-        Args:
-            gram: mean products of its rows over features, `(rows, rows)`.
-            means: of its rows over features, `(rows,)`.
-            features: of the input.
-            whole: whether all features are needed, in random directions, and not only products of rows.
-        """
-        if not whole:
-            return cls(_factor(gram * features, features).astype(np.float32), features * means)
-        apart = _factor((gram - np.multiply.outer(means, means)) * features, features - 1)
-        directions = np.random.default_rng(_SEED).standard_normal((features, apart.shape[1] + 1))
-        directions[:, 0] = 1.0  # that of the means
-        x = apart @ np.linalg.qr(directions)[0][:, 1:].T + means[:, None]
-        return cls(x.astype(np.float32), features * means)
-
-
-def _factor(products: Array, most: int) -> Array:
-    """Rows with the given products, in at most so many features, `(rows, features)`."""
-    values, vectors = np.linalg.eigh(products)
-    kept = values > values.max() * len(values) * np.finfo(float).eps
-    rows = vectors[:, kept] * np.sqrt(values[kept])
-    rows[products.diagonal() <= 0] = 0.0  # a layer norm would enlarge what rounding leaves of a row of zeros
-    return np.asarray(rows[:, max(rows.shape[1] - most, 0) :])
 
 
 class Logs(NamedTuple):
