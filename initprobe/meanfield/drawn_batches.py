@@ -29,6 +29,7 @@ from initprobe.meanfield.drawn_rows import Rows, rows_of_batches, some_rows
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.signals import centred_gram
+from initprobe.meanfield.unit_variances import LARGEST
 
 # Measured on one core, in nanoseconds: per entry of a layer's output, and for each of its inputs; per weight; and per
 # `a b^2` of an orthogonal matrix, `(a, b)`, a >= b.
@@ -128,9 +129,7 @@ class Estimate:
     error: Array
 
     @classmethod
-    def of(
-        cls, logs: Array, half: Array | None, continued: float, batches: int = 1, unseen: float = 0.0
-    ) -> Estimate:
+    def of(cls, logs: Array, half: Array | None, continued: float, batches: int = 1, unseen: float = 0.0) -> Estimate:
         """The estimate of a whole batch.
 
         The SD is that over networks of one batch. That of k networks with f = k - batches degrees of freedom is
@@ -173,6 +172,7 @@ class DrawnNetworks:
 
     Attributes:
         correlation: mean cosine between the z of two samples, `(layers,)`.
+        inverse: median over networks, `(layers,)`.
     """
 
     output: Estimate
@@ -181,6 +181,15 @@ class DrawnNetworks:
     preactivation_gradient: Estimate
     weight_gradient: Estimate
     correlation: Array
+    inverse: Array
+
+    @property
+    def last_unbounded(self) -> int:
+        """The last layer in which one unit may outweigh all others, behind a batch norm; -1 for none.
+
+        It leaves no finite spread to gradients that have passed its norm.
+        """
+        return int(max(np.flatnonzero(~(self.inverse <= LARGEST)), default=-1))
 
 
 def drawn_networks(
@@ -242,9 +251,10 @@ def _estimates(logs: Sequence[Sequence[tuple[Logs, ...]]], continued: float, tot
     estimates = {
         name: Estimate.of(values, getattr(half[0], name) if half else None, continued, len(logs), unseen)
         for name, values in whole._asdict().items()
-        if name != "correlation"
+        if name not in ("correlation", "inverse")
     }
-    return DrawnNetworks(**estimates, correlation=whole.correlation.mean(axis=0))
+    middle = np.median(whole.inverse, axis=0)
+    return DrawnNetworks(**estimates, correlation=whole.correlation.mean(axis=0), inverse=np.asarray(middle))
 
 
 def fault_of(layers: Sequence[Layer], wirings: Sequence[Wiring], inputs: InputMoments, batch: int) -> str | None:

@@ -18,6 +18,7 @@ from initprobe.activations.skips import Wiring
 from initprobe.arrays import Array
 from initprobe.meanfield.drawn_rows import Rows
 from initprobe.meanfield.layer import Layer
+from initprobe.meanfield.unit_variances import relative_variance
 
 _SEED = 0
 # Chosen: orthogonal weights of so few inputs or units are drawn for every network. This takes no longer than normal
@@ -32,6 +33,7 @@ class Logs(NamedTuple):
         output: of h.
         preactivation: of z.
         correlation: no log, but the mean cosine between the z of two samples.
+        inverse: no log, but the relative variance of 1/v under a batch norm, as in `unit_variances`; else 0.
         output_gradient: of dL/dh.
         preactivation_gradient: of dL/dz.
         weight_gradient: of dL/dW, over all weights and per sample.
@@ -40,6 +42,7 @@ class Logs(NamedTuple):
     output: Array
     preactivation: Array
     correlation: Array
+    inverse: Array
     output_gradient: Array
     preactivation_gradient: Array
     weight_gradient: Array
@@ -88,8 +91,8 @@ class DrawnLayers:
         columns = (*zip(*forward, strict=True), *zip(*back, strict=True))
         return Logs(*(np.stack(column, axis=1) for column in columns))
 
-    def _forward(self, rows: Rows, passed: list[_Passed]) -> Iterator[tuple[Array, Array, Array]]:
-        """The first three of `Logs`, layer by layer; adds to `passed`."""
+    def _forward(self, rows: Rows, passed: list[_Passed]) -> Iterator[tuple[Array, Array, Array, Array]]:
+        """The first four of `Logs`, layer by layer; adds to `passed`."""
         h: Array = np.broadcast_to(rows.x, (self._count, *rows.x.shape))
         sums: Array = np.broadcast_to(rows.sums, h.shape[:2])
         stream = h
@@ -103,7 +106,7 @@ class DrawnLayers:
             passed.append(_Passed(weight, h, sums, z, np.asarray(acting.slope(z, value)), inverse))
             h = value if wiring.skip is None else stream + np.float32(wiring.skip) * value
             sums = h.sum(axis=2, dtype=float)
-            yield np.log(_variance(h)), np.log(_variance(z)), _mean_cosine(z)
+            yield np.log(_variance(h)), np.log(_variance(z)), _mean_cosine(z), _inverse(passed[-1], layer, wiring)
 
     def _weighted(self, layer: Layer, weight: Array, h: Array, sums: Array) -> Array:
         """Weighted sums of h and biases."""
@@ -186,6 +189,13 @@ def _below(inner: Array, here: _Passed, layer: Layer) -> Array:
     if layer.weight_mean:
         gradient += (layer.weight_mean * inner.sum(axis=2, dtype=float))[..., None].astype(np.float32)
     return np.asarray(gradient)
+
+
+def _inverse(here: _Passed, layer: Layer, wiring: Wiring) -> Array:
+    """The relative variance of 1/v, of the first network, for every network."""
+    is_needed = wiring.by_batch and layer.weight_mean != 0
+    value = relative_variance(here.below[0], here.sums[0], layer) if is_needed else 0.0
+    return np.full(len(here.z), value)
 
 
 def _normalised(y: Array, wiring: Wiring) -> tuple[Array, Array]:
