@@ -26,6 +26,7 @@ from initprobe.results.layers import LayerStats, TensorStats
 from initprobe.results.layers import LayerTheory as Prediction
 
 if TYPE_CHECKING:
+    from initprobe.meanfield.norm_and_skip_gradients import LayerPass
     from initprobe.meanfield.row_lengths import LengthEffects
 
 # Chosen: spreads of logs beyond which theory is checked by networks that are drawn.
@@ -51,8 +52,32 @@ class NetworkPrediction:
     spreads: Sequence[LayerSpread]
 
 
+class AtInfiniteWidth(NamedTuple):
+    """A normalised or residual network at infinite width.
+
+    Attributes:
+        rules: of the layers.
+        wirings: norm and skip of each layer.
+        batch: number of samples in one batch.
+        passes: the forward pass of each layer.
+        layers: the prediction for each layer; weight gradients are those of one sample.
+    """
+
+    rules: list[Layer]
+    wirings: list[Wiring]
+    batch: int
+    passes: list[LayerPass]
+    layers: tuple[LayerTheory, ...]
+
+
 def predict_network(
-    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, samples: int, *, drawing: bool = True
+    config: ProbeConfig,
+    sizes: Sequence[int],
+    inputs: InputMoments,
+    samples: int,
+    *,
+    drawing: bool = True,
+    at_infinite_width: AtInfiniteWidth | None = None,
 ) -> NetworkPrediction | None:
     """The prediction for a network; None where mean-field theory does not apply.
 
@@ -62,13 +87,15 @@ def predict_network(
         inputs: moments of the input.
         samples: number of samples per draw.
         drawing: whether networks may be drawn where the series is too short, which takes up to some seconds.
+        at_infinite_width: of a normalised or residual network, if it is known.
     """
     batch = samples // config.batches
     if no_theory(config, sizes, inputs, batch) or (not drawing and no_series(config, sizes, inputs, batch)):
         return None
     with np.errstate(all="ignore"):  # a prediction may leave the float range as a measurement may
         if not config.is_plain:
-            return _norm_and_skip_prediction(config, sizes, inputs, samples, drawing)
+            series = at_infinite_width or norm_and_skip_theory(config, sizes, inputs, batch)
+            return _norm_and_skip_prediction(config, sizes, inputs, samples, series, drawing)
         rules = rules_of(config, sizes)
         layers = predict(config.activation, rules, inputs, samples)
         if any(layer.weight_mean for layer in rules):
@@ -89,21 +116,24 @@ def predict_network(
 
 
 def _norm_and_skip_prediction(
-    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, samples: int, drawing: bool
+    config: ProbeConfig,
+    sizes: Sequence[int],
+    inputs: InputMoments,
+    samples: int,
+    series: AtInfiniteWidth,
+    drawing: bool,
 ) -> NetworkPrediction:
     """The prediction for a normalised or residual network."""
-    from initprobe.meanfield.norm_and_skip import forward_passes, theory_of
     from initprobe.meanfield.norm_and_skip_spread import spread_norm_and_skip
     from initprobe.meanfield.row_lengths import NO_EFFECT, length_effects
 
-    around, rules, batch = *_surrounded(config, sizes), samples // config.batches
-    passes = forward_passes(config.activation, rules, around, inputs, batch)
+    rules, around, batch, passes, theory_of_sample = series
     lengths = [NO_EFFECT] * len(rules)
     if config.norm == "batch":
         lengths = length_effects(config.activation, rules, around, passes, batch)
     layers = [
         _with_lengths(replace(theory, weight_gradient_variance=samples * theory.weight_gradient_variance), each)
-        for theory, each in zip(theory_of(rules, around, passes, batch), lengths, strict=True)
+        for theory, each in zip(theory_of_sample, lengths, strict=True)
     ]
     gradients = [theory.output_gradient_variance for theory in layers]
     try:
@@ -200,22 +230,21 @@ def with_predictions(
 
 def norm_and_skip_theory(
     config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, batch: int
-) -> tuple[LayerTheory, ...]:
-    """The prediction for every layer of a normalised or residual network.
+) -> AtInfiniteWidth:
+    """The forward passes and the prediction for every layer of a normalised or residual network.
 
     Args:
         config: of the run.
         sizes: features of the input, then units of each layer.
         inputs: moments of the input.
         batch: number of samples in one batch.
-
-    Returns:
-        First layer to last; weight gradients are those of one sample.
     """
-    from initprobe.meanfield.norm_and_skip import predict_norm_and_skip
+    from initprobe.meanfield.norm_and_skip import forward_passes, theory_of
 
-    around, rules = _surrounded(config, sizes)
-    return predict_norm_and_skip(config.activation, rules, around, inputs, batch)
+    wirings_here, rules = _surrounded(config, sizes)
+    with np.errstate(all="ignore"):
+        passes = forward_passes(config.activation, rules, wirings_here, inputs, batch)
+        return AtInfiniteWidth(rules, wirings_here, batch, passes, theory_of(rules, wirings_here, passes, batch))
 
 
 def _surrounded(
