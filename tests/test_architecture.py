@@ -55,7 +55,7 @@ def imports(path):
 
 
 def functions():
-    """Each function with its lines, and its lines without the docstring."""
+    """Each function with its lines, docstring included."""
     for path in MODULES:
         for node in ast.walk(parsed(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
