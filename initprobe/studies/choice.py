@@ -74,9 +74,8 @@ def _level_words(net: Network, gain: float) -> str:
     slope = float(at_gain.growth / at_gain.square)
     chi = round(gain**2 * float(at_gain.slope_square), _PLACES)
     level = f"E[phi(z)^2] = 1 where z has variance {gain**2:.4g}, so Var(h) is level from layer 1 on"
-    return (
-        f"{level}. The length map has slope {fixed(slope, 3)} there, and Var(dL/dh) changes by {factor(chi)} per layer"
-    )
+    slopes = f"The length map has slope {fixed(slope, 3)} there, and Var(dL/dh) changes by {factor(chi)} per layer"
+    return f"{level}. {slopes}"
 
 
 def _backward(net: Network) -> Choice:
