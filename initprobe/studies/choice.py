@@ -74,10 +74,9 @@ def _level_words(net: Network, gain: float) -> str:
     at_gain = lookup(net.activation, gain**2)
     slope = float(at_gain.growth / at_gain.square)
     chi = round(gain**2 * float(at_gain.slope_square), _PLACES)
-    return (
-        f"E[phi(z)^2] = 1 where z has variance {gain**2:.4g}, so Var(h) is level from layer 1 on. The length map has "
-        f"slope {fixed(slope, 3)} there, and Var(dL/dh) changes by {factor(chi)} per layer"
-    )
+    level = f"E[phi(z)^2] = 1 where z has variance {gain**2:.4g}, so Var(h) is level from layer 1 on"
+    slopes = f"The length map has slope {fixed(slope, 3)} there, and Var(dL/dh) changes by {factor(chi)} per layer"
+    return f"{level}. {slopes}"
 
 
 def _backward(net: Network) -> Choice:
