@@ -22,7 +22,7 @@ from initprobe.prediction.fix_plain import PlainFixes, changed, common_initializ
 from initprobe.prediction.fix_trial import FixSearch, Works
 from initprobe.prediction.fix_wider import wider, with_units
 from initprobe.prediction.forecast import COMMON_SHARE, Forecast, Network
-from initprobe.prediction.predict import norm_and_skip_theory
+from initprobe.prediction.infinite_width import norm_and_skip_theory
 from initprobe.prediction.rules import no_series, rules_of
 from initprobe.prediction.typical import HALF, loss_probability
 from initprobe.results.summary import TypicalDraw

@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from initprobe.activations.skips import Wiring, wirings
+from initprobe.activations.skips import wirings
 from initprobe.arrays import Array, finite
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.finite_width import UNKNOWN, LayerSpread, Spread, spread, with_biases
 from initprobe.meanfield.input_moments import InputMoments, similar_rows
-from initprobe.meanfield.layer import Layer, State, layer_batches
+from initprobe.meanfield.layer import State, layer_batches
 from initprobe.meanfield.moments import histograms
 from initprobe.meanfield.predict import LayerTheory, predict
 from initprobe.prediction.drawn import are_drawn, with_drawn_networks
+from initprobe.prediction.infinite_width import AtInfiniteWidth, norm_and_skip_theory, surrounded
 from initprobe.prediction.rules import no_series, no_theory, rules_of
 from initprobe.results.base import TENSORS, Histogram
 from initprobe.results.layers import LayerStats, TensorStats
 from initprobe.results.layers import LayerTheory as Prediction
 
 if TYPE_CHECKING:
-    from initprobe.meanfield.norm_and_skip_gradients import LayerPass
     from initprobe.meanfield.row_lengths import LengthEffects
 
 # Chosen: spreads of logs beyond which theory is checked by networks that are drawn.
@@ -50,24 +50,6 @@ class NetworkPrediction:
 
     layers: Sequence[LayerTheory]
     spreads: Sequence[LayerSpread]
-
-
-class AtInfiniteWidth(NamedTuple):
-    """A normalised or residual network at infinite width.
-
-    Attributes:
-        rules: of the layers.
-        wirings: norm and skip of each layer.
-        batch: number of samples in one batch.
-        passes: the forward pass of each layer.
-        layers: the prediction for each layer; weight gradients are those of one sample.
-    """
-
-    rules: list[Layer]
-    wirings: list[Wiring]
-    batch: int
-    passes: list[LayerPass]
-    layers: tuple[LayerTheory, ...]
 
 
 def predict_network(
@@ -145,7 +127,7 @@ def _norm_and_skip_prediction(
     if config.residual and config.norm != "batch":
         layers, spreads = with_biases(layers, spreads)
     if drawing and (are_drawn(rules, around, spreads, inputs, batch) or no_series(config, sizes, inputs, batch)):
-        with_means = _surrounded(config, sizes, with_means=True)[1]
+        with_means = surrounded(config, sizes, with_means=True)[1]
         drawn = with_drawn_networks(config, with_means, around, inputs, samples, layers, spreads)
         if drawn is not None:
             return NetworkPrediction(_where_known(drawn[0], drawn[1], _MOST_LEFT_OUT[0]), drawn[1])
@@ -226,42 +208,6 @@ def with_predictions(
             layer.model_copy(update={"theory": _prediction(config, layer, theory, noise, in_bins)})
             for layer, theory, noise, in_bins in columns
         )
-
-
-def norm_and_skip_theory(
-    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, batch: int
-) -> AtInfiniteWidth:
-    """The forward passes and the prediction for every layer of a normalised or residual network.
-
-    Args:
-        config: of the run.
-        sizes: features of the input, then units of each layer.
-        inputs: moments of the input.
-        batch: number of samples in one batch.
-    """
-    from initprobe.meanfield.norm_and_skip import forward_passes, theory_of
-
-    wirings_here, rules = _surrounded(config, sizes)
-    with np.errstate(all="ignore"):
-        passes = forward_passes(config.activation, rules, wirings_here, inputs, batch)
-        return AtInfiniteWidth(rules, wirings_here, batch, passes, theory_of(rules, wirings_here, passes, batch))
-
-
-def _surrounded(
-    config: ProbeConfig, sizes: Sequence[int], *, with_means: bool = False
-) -> tuple[list[Wiring], list[Layer]]:
-    """The norm and skip of every layer, and its rules, with weights of 0 where a branch starts at 0.
-
-    Means of weights are kept for drawn networks alone.
-    """
-    around, of_config = wirings(config, sizes), rules_of(config, sizes)
-    if not with_means:
-        of_config = [replace(layer_rule, weight_mean=0.0) for layer_rule in of_config]
-    rules = [
-        replace(layer_rule, weight_variance=0.0, weight_mean=0.0) if wiring.zero else layer_rule
-        for layer_rule, wiring in zip(of_config, around, strict=True)
-    ]
-    return around, rules
 
 
 def _prediction(

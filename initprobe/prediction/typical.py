@@ -15,7 +15,8 @@ from initprobe.config.arguments import ConfigFields
 from initprobe.config.probe_config import DEFAULT_BATCH, ProbeConfig
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.typical import LengthLogs, length_logs, logs_with_skips, lost_by_batch
-from initprobe.prediction.predict import AtInfiniteWidth, NetworkPrediction, predict_network
+from initprobe.prediction.infinite_width import AtInfiniteWidth
+from initprobe.prediction.predict import NetworkPrediction, predict_network
 from initprobe.prediction.rules import rules_of
 from initprobe.results.summary import TypicalDraw
 
