@@ -117,9 +117,8 @@ def _features(config: ProbeConfig, table: Array | None) -> int:
 def _check_sizes(config: ProbeConfig, sizes: Sequence[int]) -> None:
     """Make sure that the initializer and the skips can be used with these sizes."""
     if config.initializer.distribution.name == "identity" and len(set(sizes)) > 1:
-        raise ConfigError(
-            "identity needs square layers; make `input_width` and `widths` equal, or use orthogonal", field="init"
-        )
+        way_out = "make `input_width` and `widths` equal, or use orthogonal"
+        raise ConfigError(f"identity needs square layers; {way_out}", field="init")
     if config.residual and not branches(sizes, config.block):
         whole = "layer" if config.block == 1 else f"block of {config.block} layers"
         raise ConfigError(f"no {whole} is as wide as its input, so none has a skip; repeat a width", field="residual")

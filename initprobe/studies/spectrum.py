@@ -310,8 +310,6 @@ def _width_note(end_to_end: Sequence[SpectrumStats]) -> str | None:
     """The first layer whose predicted spread is impossible: `Var(x)/mean(x)^2 <= count - 1` for any x >= 0."""
     for stats in end_to_end:
         if stats.theory and stats.theory.spread is not None and stats.theory.spread > stats.count - 1:
-            return (
-                f"theory cannot hold from layer {stats.layer} on: its spread there, {short(stats.theory.spread)}, "
-                f"exceeds what {counted(stats.count, 'singular value')} can have"
-            )
+            there = f"theory cannot hold from layer {stats.layer} on: its spread there, {short(stats.theory.spread)}"
+            return f"{there}, exceeds what {counted(stats.count, 'singular value')} can have"
     return None

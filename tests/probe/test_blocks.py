@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from autograd import assert_like_autograd
+from infinite_width import predict_norm_and_skip
 
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.activations.losses import LOSSES
@@ -23,7 +24,6 @@ from initprobe.formatting import short
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.moments import moments
-from initprobe.meanfield.norm_and_skip import predict_norm_and_skip
 from initprobe.probe.experiment import prepare
 from initprobe.probe.memory_parts import segments
 from initprobe.probe.networks import first_network, layers_of
