@@ -54,7 +54,12 @@ class InputMoments:
 
     @classmethod
     def measure(cls, x: npt.ArrayLike, *, keep_rows: bool = False) -> InputMoments:
-        """Moments of a batch, `(samples, features)`; with its rows where these are kept."""
+        """Moments of a batch.
+
+        Args:
+            x: the batch, `(samples, features)`.
+            keep_rows: whether the moments have `rows`.
+        """
         rows = np.asarray(x, float)
         squares, means = np.vecdot(rows, rows), rows.mean(axis=1)
         kept = _ordered(rows, means) if keep_rows else None
