@@ -144,6 +144,10 @@ def are_rows_needed(config: ProbeConfig, sizes: Sequence[int]) -> bool:
     """Whether a prediction needs the rows of the input themselves.
 
     The weights of a normalised or residual network then have a mean, which adds the sum of a row to its z.
+
+    Args:
+        config: of the run.
+        sizes: features of the input, then units of each layer.
     """
     is_series = config.is_plain or removes_means(config)
     return not is_series and any(layer.weight_mean for layer in rules_of(config, sizes))
