@@ -1,10 +1,10 @@
-"""The variance of a unit over a batch, where weights have a mean: whether gradients have a finite spread behind a norm.
+"""The variance of a unit over a batch, where weights have a mean: whether 1/v has a finite spread.
 
-A batch norm divides the gradient of a unit by the variance v of its y over the batch. With C the covariance of h over
-the batch, `v = w C w` for normal weights w of mean mu. Such weights enlarge one direction of C from layer to layer, and
-the others vanish beside it. Few units have weights whose sum along this direction is nearly 0. Their y hardly varies,
-and 1/v is huge: for one direction alone its mean is infinite. Where such units are rarer than one per network, a few
-networks have a gradient many times that of the others. No SD describes that.
+A batch norm divides the gradient of a unit by the variance v of its y over the batch. C is the covariance of h over
+the batch. Then `v = w C w` for normal weights w of mean mu. Such weights enlarge one direction of C from layer to
+layer. The others vanish beside it. Few units have weights whose sum along this direction is nearly 0. Their y hardly
+varies, and 1/v is huge: for one direction alone its mean is infinite. Such units may be rarer than one per network.
+Then a few networks have a gradient many times that of the others. No SD describes that.
 
 The relative variance of 1/v over units is exact for the largest direction. The others count as one variance with the
 same mean and SD: `E[1/v^k] = int t^(k-1) E[exp(-t v)] dt` for k = 1, 2.

@@ -143,7 +143,7 @@ def _first_of(inputs: Sequence[InputMoments], name: str) -> Array | None:
 def are_rows_needed(config: ProbeConfig, sizes: Sequence[int]) -> bool:
     """Whether a prediction needs the rows of the input themselves.
 
-    The weights of a normalised or residual network then have a mean, which adds the sum of a row to its z.
+    The weights of a normalised or residual network then have a mean. It adds the sum of a row to z.
 
     Args:
         config: of the run.
