@@ -37,8 +37,8 @@ def user_code(what: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:  # imported code may end the program, as a script does
         frame = traceback.extract_tb(error.__traceback__)[-1]
         text = next(iter(str(error).splitlines()), "")
-        place = f"{Path(frame.filename).name}:{frame.lineno}"
-        raise ConfigError(f"{what}: {type(error).__name__}: {text} ({place})") from None
+        place = f" ({Path(frame.filename).name}:{frame.lineno})" * (not isinstance(error, SyntaxError))  # which has it
+        raise ConfigError(f"{what}: {type(error).__name__}: {text}{place}") from None
 
 
 def import_name(name: str, wanted: str = "a function or a record", form: str = "package.module:name") -> Any:

@@ -266,7 +266,7 @@ def test_the_scale_of_fixup_for_the_other_layers_is_a_gain():
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"block": 2, "residual": False}, "block: is for the branches of a residual net; give residual too"),
+        ({"block": 2, "residual": False}, "block: is for the branches of a residual net; give `residual` too"),
         ({"block": 2, "layers": 7}, "block: 7 layers cannot be cut into blocks of 2; give a multiple of 2 layers"),
         ({"block": 4, "widths": (5, 5, 5)}, "block: 3 layers cannot be cut into blocks of 4"),
         ({"block": 0}, "block: must be at least 1"),
