@@ -78,7 +78,7 @@ def compare(
         ConfigError: there is no experiment, or one is not valid or would not fit into memory.
 
     Example:
-        >>> pair = compare([ProbeConfig(init=init, act="relu", width=50) for init in ("xavier", "he")])
+        >>> pair = compare([ProbeConfig(init=init, act="tanh", layers=5, width=20) for init in ("zeros", "xavier")])
         >>> [result.healthy for result in pair.results]
         [False, True]
     """
