@@ -51,7 +51,7 @@ ENTRIES = (
     Entry("All inputs give the same output", "--init he --act relu --layers 50 --width 100"),
     Entry("A residual network explodes", "--init he --act relu --residual --layers 40 --width 100"),
     Entry("SELU does not normalize itself", "--init he --act selu --layers 30 --width 100"),
-    Entry("Every second draw of a narrow deep network loses the signal", "--init he --act relu --layers 100 --width 16"),
+    Entry("Half of the draws of a narrow deep network fail", "--init he --act relu --layers 100 --width 16"),
     Entry("Nothing is wrong", "--init he --act relu --width 100"),
 )
 
