@@ -22,6 +22,7 @@ from initprobe.formatting import factor, factor_of, fixed, percent
 from initprobe.meanfield.gain import gain_row
 from initprobe.meanfield.moments import lookup
 from initprobe.meanfield.phase import critical_line
+from initprobe.meanfield.roots import root
 from initprobe.prediction.forecast import COMMON_SHARE, LAST_RESORT_SHARE, Network, most_level_gain
 from initprobe.studies.frameworks import Weights, weights_of
 
@@ -227,8 +228,6 @@ def _gradient_gain(net: Network) -> float:
 
 def _root(f: Callable[[Array], Array], start: float) -> float | None:
     """The root of `f` nearest to `start` in log x. None where `f` does not change sign between start/8 and 8 start."""
-    from scipy import optimize  # imported here since it takes 0.3 s
-
     x = start * np.exp(np.linspace(-_REACH, _REACH, _POINTS))
     values = f(x)
     if abs(values[_POINTS // 2]) <= _ROUNDING:
@@ -237,4 +236,4 @@ def _root(f: Callable[[Array], Array], start: float) -> float | None:
     if not len(changes):
         return None
     nearest = min(changes, key=lambda i: abs(math.log(x[i] * x[i + 1] / start**2)))
-    return float(optimize.brentq(lambda at: float(f(np.array([at]))[0]), x[nearest], x[nearest + 1]))
+    return root(lambda at: float(f(np.array([at]))[0]), x[nearest], x[nearest + 1])

@@ -77,13 +77,14 @@ def command(options: ExplainOptions) -> None:
     fmt = outputs.figure_format(options.figure) if options.figure else None
     outputs.check_exports([options.figure], None)
     spec = reference(options.name, *registries()) or parse_spec(options.name)
-    to = console(sys.stdout)
-    for title, kind, lines in _sections(spec, options):
+    to, sections = console(sys.stdout), _sections(spec, options)
+    figure = _curve(spec) if fmt else None  # an error comes before any output
+    for title, kind, lines in sections:
         to.print(Text.assemble((title, "bold"), f", {kind}"), soft_wrap=True)
         for label, text in lines:
             to.print(f"  {label:<18}{text}", soft_wrap=True, markup=False)
-    if options.figure and fmt:
-        outputs.write_figure(options.figure, fmt, _curve(spec))
+    if options.figure and fmt and figure:
+        outputs.write_figure(options.figure, fmt, figure)
 
 
 def _sections(spec: Spec, options: ExplainOptions) -> list[Section]:
