@@ -66,11 +66,6 @@ def run(config: ProbeConfig, *, threads: int | None = None, progress: Progress |
         InputError: the data cannot be used.
         ConfigError: the experiment cannot be run; one line says what is wrong and what to do.
         MemoryLimitError: the run would not fit in memory.
-
-    Example:
-        >>> result = run(ProbeConfig(init="he", act="relu", layers=5, width=50))
-        >>> print(result.in_a_line())
-        signal survives; He normal + relu, 5 layers of 50; 50 -> 5 x 50
     """
     with progress_bar("probing") as bar:
         return measure(prepare(config), threads=threads, progress=progress or bar)
