@@ -167,10 +167,6 @@ def recommend(
 
     Raises:
         ConfigError: the activation or the goal is unknown, or a size is out of range.
-
-    Example:
-        >>> recommend("relu", layers=5, width=50).init
-        'he'
     """
     if goal not in (goals := get_args(Goal)):
         raise UnknownNameError(f"must be one of {', '.join(goals)}, not {goal!r}", field="goal")
