@@ -5,8 +5,10 @@ and few directions are left. Weights with a mean add the same number per sample 
 does not remove it. A batch of few samples makes the variance of a unit random. Drawn networks show all of this. So a
 few dozen are drawn, with the width, depth, norms, skips and biases of the network in question.
 
-The input is known by the products of at most 256 rows. A batch norm over more samples is continued in one over the
-number of samples. Half of the rows give the slope. The weights are the same, so that most of the chance cancels.
+The input is known by the products of at most 256 rows. Where weights have a mean, all rows are used (`drawn_rows`).
+Every draw then has a batch of its own. A prediction is the mean over batches, with the SD of one. A batch norm over
+more samples than rows is continued in one over the number of samples. Half of the rows give the slope. The weights are
+the same, so that most of the chance cancels.
 Variances are log-normal, so logs are kept. Their mean over few networks has an error, which is stated.
 """
 
@@ -161,7 +163,7 @@ class Estimate:
 def _variances(logs: Array, batches: int) -> tuple[Array, Array]:
     """Variances over the networks of a batch and over batches, `(layers,)` each."""
     of_batch = logs.reshape(batches, -1, logs.shape[1])
-    within = of_batch.var(axis=1).sum(axis=0) * of_batch.shape[1] / (len(logs) - batches)
+    within = of_batch.var(axis=1, ddof=1).mean(axis=0)
     if batches == 1:
         return within, np.zeros_like(within)
     between = of_batch.mean(axis=1).var(axis=0, ddof=1) - within / of_batch.shape[1]
