@@ -92,23 +92,23 @@ def _norm_and_skip_prediction(
     config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, samples: int, drawing: bool
 ) -> NetworkPrediction:
     """The prediction for a normalised or residual network."""
-    from initprobe.meanfield.norm_and_skip import forward_passes, theory_of
+    from initprobe.meanfield.norm_and_skip import forward_passes, gradients_of, theory_of
     from initprobe.meanfield.norm_and_skip_spread import spread_norm_and_skip
     from initprobe.meanfield.row_lengths import NO_EFFECT, length_effects
 
     around, rules, batch = *_surrounded(config, sizes), samples // config.batches
     passes = forward_passes(config.activation, rules, around, inputs, batch)
+    by_layer = gradients_of(rules, around, passes, batch)
     lengths = [NO_EFFECT] * len(rules)
     if config.norm == "batch":
         lengths = length_effects(config.activation, rules, around, passes, batch)
     layers = [
         _with_lengths(replace(theory, weight_gradient_variance=samples * theory.weight_gradient_variance), each)
-        for theory, each in zip(theory_of(rules, around, passes, batch), lengths, strict=True)
+        for theory, each in zip(theory_of(around, passes, by_layer), lengths, strict=True)
     ]
-    gradients = [theory.output_gradient_variance for theory in layers]
     try:
         spreads = spread_norm_and_skip(
-            config.activation, rules, around, passes, gradients, samples, lengths=lengths, batch=batch
+            config.activation, rules, around, passes, by_layer, samples, lengths=lengths, batch=batch
         )
     except OverflowError:  # a square beyond the range of float64
         spreads = [UNKNOWN] * len(layers)
