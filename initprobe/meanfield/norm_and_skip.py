@@ -43,23 +43,6 @@ from initprobe.meanfield.row_grid import RowGrid
 from initprobe.meanfield.signals import Signal, cosines, pair_statistics
 
 
-def predict_norm_and_skip(
-    activation: Activation, layers: Sequence[Layer], wirings: Sequence[Wiring], inputs: InputMoments, batch: int
-) -> tuple[LayerTheory, ...]:
-    """The prediction for every layer, first to last; weight gradients are those of one sample.
-
-    Args:
-        activation: any record.
-        layers: with weights of mean 0.
-        wirings: norm and skip of each layer.
-        inputs: moments of the samples.
-        batch: number of samples in one batch of a batch norm.
-    """
-    with np.errstate(all="ignore"):
-        passes = forward_passes(activation, layers, wirings, inputs, batch)
-        return theory_of(wirings, passes, gradients_of(layers, wirings, passes, batch))
-
-
 def gradients_of(
     layers: Sequence[Layer], wirings: Sequence[Wiring], passes: Sequence[LayerPass], batch: int
 ) -> list[LayerGradients]:

@@ -45,7 +45,7 @@ def spread_norm_and_skip(
 
     Args:
         activation: any record.
-        layers: as given to `predict_norm_and_skip`.
+        layers: as given to `norm_and_skip.forward_passes`.
         wirings: norm and skip of each layer.
         passes: the forward passes.
         gradients: predicted for every layer.

@@ -61,7 +61,7 @@ class Units:
     def reuse(self) -> float:
         """What the layer keeps of the covariance of a gradient with another sample's signal, z of variance 1."""
         square, _, slope_square, _ = self.shares @ self.means
-        return self.agreement * float(slope_square / square)
+        return self.agreement * _per(slope_square, square)
 
 
 def units_of(
@@ -97,14 +97,19 @@ def units_of(
             responses=np.stack([noise.slope[:, _ROWS], first], axis=2),
             noise=_mixed(*left, equal) / layer.n_out,
             common=_mixed(*_common(here, parts, first[:, 1], full, left), equal) / layer.n_out,
-            same=float(shares @ full[0][:, SLOPES, SLOPES]) / slope_square**2,
-            other=squares / slope_square**2,
-            agreement=((products + slope**2) / slope_square) ** 2,
+            same=_per(float(shares @ full[0][:, SLOPES, SLOPES]), slope_square**2),
+            other=_per(squares, slope_square**2),
+            agreement=_per(products + slope**2, slope_square) ** 2,
             cosine=_cosine(state),
         )
         for equal in (1 / (samples * shares), np.ones(len(shares)))
     )
     return of_batch, of_single
+
+
+def _per(value: float, whole: float) -> float:
+    """The quotient, and 0 for a layer without slopes."""
+    return float(value / whole) if whole > 0 else 0.0
 
 
 def _parts(state: State) -> list[State]:

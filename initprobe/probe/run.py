@@ -196,11 +196,8 @@ class _Session:
     def batch(self, streams: Streams, number: int) -> tuple[Array, Array]:
         """The input of a batch and dL/dh of its last layer."""
         size = self.experiment.batch
-        rows = number * size, (number + 1) * size
-        return (
-            input_rows(self.experiment, streams, *rows, self.pool),
-            seed_gradient(self.experiment, streams, *rows, self.pool),
-        )
+        of_batch = self.experiment, streams, number * size, (number + 1) * size, self.pool
+        return input_rows(*of_batch), seed_gradient(*of_batch)
 
 
 def _session(experiment: Experiment, pool: Workers, progress: Progress | None) -> _Session:

@@ -254,9 +254,8 @@ def _underived_words(result: ProbeResult) -> str | None:
     theories = [layer.theory for layer in result.layers if layer.theory is not None]
     factors = [theory.gradient_uncertainty or 1.0 for theory in theories if theory.gradient_z is not None]
     largest = max(factors, default=1.0)
-    return (
-        f"the SDs contain {factor(largest)} for the error of the predicted dL/dh" if largest > _WORTH_SAYING else None
-    )
+    said = f"the SDs contain {factor(largest)} for the error of the predicted dL/dh"
+    return said if largest > _WORTH_SAYING else None
 
 
 def _furthest(result: ProbeResult, tensor: str, distance: str, symbol: str) -> str | None:

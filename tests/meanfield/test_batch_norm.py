@@ -189,6 +189,7 @@ def test_rows_that_grow_unequal(act, measured_factor, measured_sd):
     x = np.random.default_rng(0).standard_normal((100, 150))
     passes = forward_passes(ACTIVATIONS[act], layers, wirings, InputMoments.measure(x), 100)
     effects = length_effects(ACTIVATIONS[act], layers, wirings, passes, 100)[-1]
-    spread = spread_norm_and_skip(ACTIVATIONS[act], layers, wirings, passes, gradients_of(layers, wirings, passes, 100), 100)[-1].output.sd
+    gradients = gradients_of(layers, wirings, passes, 100)
+    spread = spread_norm_and_skip(ACTIVATIONS[act], layers, wirings, passes, gradients, 100)[-1].output.sd
     assert effects.output == pytest.approx(measured_factor, rel=0.03)
     assert math.hypot(spread, effects.output_sd) == pytest.approx(measured_sd, rel=0.25)
