@@ -56,10 +56,7 @@ def spread_norm_and_skip(
     lengths = lengths or [NO_EFFECT] * len(layers)
     by_group = not any(wiring.by_batch for wiring in wirings)
     with np.errstate(all="ignore"):
-        units = [
-            units_of(wiring.acting(activation), layer, wiring, here, samples, by_group=by_group)
-            for layer, wiring, here in zip(layers, wirings, passes, strict=True)
-        ]
+        units = units_of(activation, layers, wirings, passes, samples, by_group=by_group)
         of_batch, of_single = (
             [Step.of(*each) for each in zip(layers, wirings, passes, column, strict=True)]
             for column in zip(*units, strict=True)
