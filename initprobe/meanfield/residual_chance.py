@@ -1,8 +1,8 @@
 """The spread of gradient variances in normalised and residual networks, to first order in 1/width.
 
-A gradient has a part along h (`radial`) and the rest. The mean square of the part along h is proportional to the last
-mean square of h over the one here. The rest varies with the slopes that it has passed, and with the weights. All of
-these follow the lengths of signals, so the two parts vary together.
+A gradient has a part along h (`radial`) and the rest. The part along h has a mean square proportional to
+`|h_L|^2 / |h|^2`, L being the last layer. The rest varies with the slopes that it has passed, and with the weights. All
+of these follow the lengths of signals, so the two parts vary together.
 
 Weights that lengthen a gradient also lengthen signals. Round a branch with weights W, `|g|^2` gains `2 s g . W u` with
 `u = phi' g`, and `|h|^2` of another sample gains `2 s h . phi(h W)`. Both are linear in W. In relative terms their
@@ -36,8 +36,8 @@ class Parts:
         across: share of each group's part across h in the whole gradient.
         along: share of its part along h.
         weight: share of the branch in the part across h at the start of the branch.
-        passed: share of the part across h, at the start of the branch that ends here, that was across h at its end.
-            Weights turn the rest there from the part along h.
+        passed: share that was across h at the end of a branch, in the part across h at its start. Weights turn the
+            rest of it from the part along h. For the branch that ends here.
     """
 
     across: Array
@@ -108,7 +108,7 @@ class _Passed:
         return cls(slopes, above, nothing, nothing, nothing, np.zeros_like(last.squares))
 
     def turn(self, step: Step, passed: Array) -> None:
-        """Let weights turn a part along h at the layer to one across h, so that a share `passed` was across h here."""
+        """Let weights turn some of the part along h to one across h. A share `passed` was across h at the layer."""
         turned, rest = 1 - passed, self._rest(step)
         self.slopes = passed[:, None] * self.slopes + turned[:, None] * rest
         both = np.outer(passed, turned) * self.joint

@@ -141,7 +141,7 @@ class Step:
         return added
 
     def moved(self, covariance: Array) -> Array:
-        """Variance of the mean of z, which deviations of the mean of h below give it, in variances of z, `(groups,)`.
+        """Variance of the mean of z, which follows the mean of h below, in variances of z, `(groups,)`.
 
         Args:
             covariance: of the deviations of one sample of each group, `(groups, 4, 4)`.
@@ -308,9 +308,9 @@ def branch_weights(steps: Sequence[Step]) -> tuple[list[Array], list[Array]]:
 
     Both are `(groups,)` per layer.
     """
-    nothing, one = np.zeros_like(steps[0].squares), np.ones_like(steps[0].squares)
-    weights, across = [one] * len(steps), [one] * len(steps)
-    square, around, end = one, nothing, 0
+    nothing, last = np.zeros_like(steps[0].squares), np.ones_like(steps[0].squares)
+    weights, across = [last] * len(steps), [last] * len(steps)
+    square, around, end = last, nothing, 0
     for k in reversed(range(len(steps))):
         step, skip = steps[k], steps[k].wiring.skip
         across[k] = square

@@ -54,7 +54,7 @@ class Noise:
     other: Array
 
     def rows(self, start: int, stop: int) -> Noise:
-        """The noise of some of the layers, counted from 0."""
+        """The noise of the layers from `start` to before `stop`, counted from 0."""
         return Noise(*(values[start:stop] for values in vars(self).values()))
 
     def relative(self, covariances: Array, first: int, second: int) -> Array:
