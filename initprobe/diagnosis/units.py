@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from initprobe.config.thresholds import Thresholds
 from initprobe.diagnosis.kinds_of_net import adding_layers
+from initprobe.diagnosis.normed_scales import BELOW_EPSILON, is_below_epsilon
 from initprobe.diagnosis.rule import Observation, Rule, each_layer
 from initprobe.formatting import percent, short
 from initprobe.results.run import ProbeResult
@@ -31,12 +33,14 @@ def _dead_units(result: ProbeResult, limits: Thresholds) -> Iterator[Observation
 
 def _dead_layer(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
     off = "the branch of every unit is off and learns nothing"  # in a residual net
-    return each_layer(
+    cause = BELOW_EPSILON if is_below_epsilon(result) else ""
+    observations = each_layer(
         result,
         lambda layer: layer.output.zero_fraction == 1 or layer.output.dead_fraction == 1,
         lambda layer: "every output is 0" if layer.output.zero_fraction == 1 else off,
         "error",
     )
+    return (replace(each, cause=cause) for each in observations)
 
 
 def _symmetric_units(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
