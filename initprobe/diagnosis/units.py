@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.config.thresholds import Thresholds
 from initprobe.diagnosis.kinds_of_net import adding_layers
 from initprobe.diagnosis.normed_scales import BELOW_EPSILON, is_below_epsilon
@@ -14,12 +16,25 @@ from initprobe.results.run import ProbeResult
 
 
 def _saturated_units(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
+    most = _most_saturated(result, limits)
     return each_layer(
         result,
-        lambda layer: (layer.output.saturated_fraction or 0) > limits.saturated,
+        lambda layer: (layer.output.saturated_fraction or 0) > most,
         lambda layer: f"{percent(layer.output.saturated_fraction)}% of the outputs are saturated",
         "warning",
     )
+
+
+def _most_saturated(result: ProbeResult, limits: Thresholds) -> float:
+    """The largest share of saturated units that is no fault.
+
+    With one flat end and one that grows without end, half of all large z are on the flat end, as half of all ReLUs are
+    off. So the limit holds for the other half.
+    """
+    name = str(result.config.get("act")).partition(":")[0]
+    band = ACTIVATIONS[name].saturation if name in ACTIVATIONS else None
+    is_half_flat = band is not None and math.isfinite(band.low) and math.isinf(band.high)
+    return (1 + limits.saturated) / 2 if is_half_flat else limits.saturated
 
 
 def _dead_units(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
