@@ -151,7 +151,7 @@ def test_a_misspelt_series_names_the_nearest(arguments, hint):
         (lambda: initprobe.phase("tanh", "wide"), "sigma_w"),
         (lambda: initprobe.recommend("relu", "3"), "layers: must be a whole number"),
         (lambda: initprobe.recommend("relu", 3, 20, "balansed"), "goal: must be one of forward"),
-        (lambda: initprobe.run(ProbeConfig(init="he", **SMALL), threads="two"), "threads must be a whole number"),
+        (lambda: initprobe.run(ProbeConfig(init="he", **SMALL), threads="two"), "threads: must be a whole number"),
         (lambda: initprobe.load(3), "path: must be a path"),
         (lambda: initprobe.sweep(3), "config: must be a path"),
     ],

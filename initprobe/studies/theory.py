@@ -55,6 +55,6 @@ def _scales(field: str, values: npt.ArrayLike) -> Array:
         scales = np.atleast_1d(np.asarray(values, float))
     except (TypeError, ValueError):
         scales = np.array([np.nan])
-    if scales.ndim != 1 or not (np.isfinite(scales).all() and (scales >= 0).all()):
-        raise ConfigError("must be finite numbers of at least 0, in one dimension", field=field)
+    if scales.ndim != 1 or not (scales.size and np.isfinite(scales).all() and (scales >= 0).all()):
+        raise ConfigError("must be one or more finite numbers of at least 0, in one dimension", field=field)
     return scales
