@@ -31,7 +31,7 @@ class Thresholds(BaseModel):
     saturated: Share = Field(
         0.5,
         description="Share of saturated units. From one half on, the typical unit passes almost no gradient. Where "
-        "only the lower end is flat, as with ELU, half are flat as half of all ReLUs are off: then 0.75.",
+        "only the lower end is flat, as with ELU, the limit is 0.75: half of all ReLUs are off too.",
     )
     dead: Share = Field(
         0.75,

@@ -30,7 +30,7 @@ def _scale_log10(layer: LayerStats) -> float:
     return math.log10(layer.fan_in) + 2 * math.log10(layer.weight.rms) if layer.weight.rms else -math.inf
 
 
-def _frozen_weights(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
+def _oversized_weights(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
     """A function that does not see the length of W has a gradient of 1/|W|. So a step turns W by rate/|W|^2."""
     without = _without_norm(result)
 
@@ -74,12 +74,12 @@ def mean_square_below(result: ProbeResult, layer: LayerStats) -> float:
 
 RULES = (
     Rule(
-        name="frozen-weights",
+        name="oversized-weights",
         meaning="a norm hides how large the weights are, but a step of training hardly changes them",
         measurement="fan_in E[W^2] before a norm: the learning rate that it needs, relative to usual weights",
         remedy="weights of a common initializer",
         reference="Hoffer et al. 2018, arXiv:1803.01814",
-        look=_frozen_weights,
+        look=_oversized_weights,
         from_layer_on=True,
     ),
 )

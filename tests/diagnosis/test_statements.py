@@ -223,7 +223,7 @@ def test_blocks_whose_gradient_is_0_do_not(init, rule):
 @pytest.mark.parametrize("norm", ["layer", "batch"])
 def test_a_norm_hides_weights_that_no_step_changes(norm):
     """Their read-out learns alone: a loss of 0.1 to 0.4 after 300 steps, where usual weights reach 0.001."""
-    assert rules(judged(init="normal:std=1e30", act="tanh", norm=norm)) == {"frozen-weights"}
+    assert rules(judged(init="normal:std=1e30", act="tanh", norm=norm)) == {"oversized-weights"}
     assert judged(init="normal:std=3", act="tanh", norm=norm).healthy
 
 
