@@ -30,8 +30,8 @@ class Thresholds(BaseModel):
     )
     saturated: Share = Field(
         0.5,
-        description="Share of saturated units. From one half on, the typical unit passes almost no gradient. Where "
-        "only the lower end is flat, as with ELU, the limit is 0.75: half of all ReLUs are off too.",
+        description="Share of saturated units. From one half on, the typical unit passes almost no gradient. Half "
+        "of all ReLUs are off too. So the limit is 0.75 where only the lower end is flat, as with ELU.",
     )
     dead: Share = Field(
         0.75,

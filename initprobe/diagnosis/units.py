@@ -28,8 +28,8 @@ def _saturated_units(result: ProbeResult, limits: Thresholds) -> Iterator[Observ
 def _most_saturated(result: ProbeResult, limits: Thresholds) -> float:
     """The largest share of saturated units that is no fault.
 
-    Where only the lower end is flat, half of all large z are there, as half of all ReLUs are off. So the limit holds
-    for the other half.
+    Half of all large z are on a flat lower end, as half of all ReLUs are off. Where it is the only flat end, the limit
+    holds for the other half.
     """
     name = str(result.config.get("act")).partition(":")[0]
     band = ACTIVATIONS[name].saturation if name in ACTIVATIONS else None
