@@ -1,4 +1,4 @@
-"""The rule about weights behind a norm, which hides their scale: too large to learn, or too small for its epsilon."""
+"""Weights whose scale a norm hides: too large to learn, or too small for its epsilon."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def _gradient_trend(sign: int) -> Look:
 
 
 def _vanishing_gradient(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
-    """A gradient that is exactly 0 below a layer of flat ends, a branch that passes next to nothing, or a trend."""
+    """A layer whose units are all on flat ends, so that the gradient below is exactly 0; an idle branch; a trend."""
     flat = [layer.layer for layer in result.layers if _is_flat(layer, is_residual(result))]
     if flat:
         evidence = "dL/dz is exactly 0: every unit is on a flat end for every input"
