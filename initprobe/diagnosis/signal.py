@@ -43,7 +43,7 @@ def _gradient_trend(sign: int) -> Look:
 
 
 def _vanishing_gradient(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
-    """A layer whose units are all on flat ends, so that the gradient below is exactly 0; an idle branch; a trend."""
+    """A layer whose units are all on flat ends, so no gradient passes; else an idle branch or a trend."""
     flat = [layer.layer for layer in result.layers if _is_flat(layer, is_residual(result))]
     if flat:
         evidence = "dL/dz is exactly 0: every unit is on a flat end for every input"
