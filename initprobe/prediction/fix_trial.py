@@ -73,12 +73,12 @@ def differ_by_scale(first: ProbeConfig, second: ProbeConfig, sizes: tuple[int, .
         second: the other.
         sizes: features of the input, then units of each layer.
     """
-    one, other = first.initializer, second.initializer
-    if first.norm == "none" or first.block > 1 or not _differ_by_init(first, second) or _law(one) != _law(other):
+    rule, other_rule = first.initializer, second.initializer
+    if first.norm == "none" or first.block > 1 or not _differ_by_init(first, second) or _law(rule) != _law(other_rule):
         return False
-    if any(rule.bias_initializer.mean or rule.bias_initializer.variance(*sizes[:2]) for rule in (first, second)):
+    if any(each.bias_initializer.mean or each.bias_initializer.variance(*sizes[:2]) for each in (first, second)):
         return False  # the factor would change their share in z
-    variances = [(one.variance(*fans), other.variance(*fans)) for fans in set(pairwise(sizes))]
+    variances = [(rule.variance(*fans), other_rule.variance(*fans)) for fans in set(pairwise(sizes))]
     if not all(map(all, variances)):
         return False
     factors = [own / reference for own, reference in variances]
