@@ -57,7 +57,7 @@ def run(config: ProbeConfig, *, threads: int | None = None, progress: Progress |
     Args:
         config: the settings.
         threads: threads to use; None for all available processors. The numbers do not depend on it.
-        progress: called with (steps done, steps in all).
+        progress: called with (steps done, total steps).
 
     Returns:
         The statistics of every layer, theory, and the diagnosis.
