@@ -96,7 +96,7 @@ class InitprobeError(Exception):
 
 
 class ConfigError(InitprobeError, ValueError):
-    """The experiment, as asked for, cannot be run."""
+    """A wrong option, value or file: the experiment cannot be run as it was asked for."""
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def run(config: ProbeConfig, *, threads: int | None = None, progress: Progress |
     Args:
         config: the settings.
         threads: threads to use; None for all available processors. The numbers do not depend on it.
-        progress: called with (steps done, steps in all).
+        progress: called with (steps done, total steps).
 
     Returns:
         The statistics of every layer, theory, and the diagnosis.
@@ -156,7 +156,7 @@ def _judged(experiment: Experiment, threads: int | None, progress: Progress | No
             step=step,
             environment=environment(threads),
             elapsed_s=time.perf_counter() - started,
-            theory_note=no_theory(config, experiment.sizes, inputs, experiment.batch),
+            theory_note=None if prediction else no_theory(config, experiment.sizes, inputs, experiment.batch),
             depth_scales=scales,
             typical=typical_draw(config, experiment.sizes, inputs, prediction),
             input=_input_stats(inputs),

@@ -89,8 +89,15 @@ def spectrum(
         threads: threads to use; None means all available processors. The numbers do not depend on it.
         progress: called with (layers done, total layers).
 
+    Returns:
+        The singular values of each layer alone, and of the first 1, 2, 4, ... layers together.
+
     Raises:
         ConfigError: as for `measure`; or the experiment is not valid.
+
+    Example:
+        >>> spectrum(ProbeConfig(init="orthogonal", act="linear", layers=5, width=20)).isometric
+        True
     """
     require_config(config)
     check_samples(samples)

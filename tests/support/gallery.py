@@ -58,7 +58,7 @@ ENTRIES = (
     Entry("A residual network explodes", "--init he --act relu --residual --layers 40 --width 100", "exploding-output"),
     Entry("SELU does not normalize itself", "--init he --act selu --layers 30 --width 100", "exploding-gradient"),
     Entry(
-        "A narrow deep network is lost in every second draw", "--init he --act relu --layers 100 --width 16", "too-deep"
+        "Half of the draws of a narrow deep network fail", "--init he --act relu --layers 100 --width 16", "too-deep"
     ),
     Entry("Nothing is wrong", "--init he --act relu --width 100", None),
 )

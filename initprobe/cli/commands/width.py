@@ -106,7 +106,9 @@ class OwnNetworkOptions:
     )
     batch: int | None = option("--batch", type=int, metavar="N", help="Samples.  [default: 16]")
     mup: bool = option(
-        "--mup", is_flag=True, help="Scale the read-out and the learning rates by width, as muP does (table 3)."
+        "--mup",
+        is_flag=True,
+        help="Scale the read-out and the learning rates by width, as in muP (Yang et al. 2022, table 3).",
     )
 
 
@@ -149,7 +151,9 @@ class WidthOptions:
     export_json: str | None = option("--export-json", metavar="FILE|-", help="Write everything measured as JSON.")
     report: str | None = report_option()
     fail_on: Severity | None = option(
-        "--fail-on", type=Choice(SEVERITIES), help="Exit with 1 on an error: it does not transfer; or on a warning too."
+        "--fail-on",
+        type=Choice(SEVERITIES),
+        help="Exit with 1 if the network does not transfer (error), or on a warning too.",
     )
     junit: str | None = junit_option()
     sarif: str | None = sarif_option()
