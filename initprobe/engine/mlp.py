@@ -306,7 +306,7 @@ def growth(gradients: Sequence[Array], workers: Workers) -> int:
 
 
 def _squares(gradient: Array) -> float:
-    """The sum of squares of a small gradient, in a fifth of the time of its extremes; NaN for a large one."""
+    """The sum of squares of a small gradient, which takes a third of the time of its extremes. NaN for a large one."""
     return float(np.vdot(gradient, gradient)) if gradient.size <= SMALL else math.nan
 
 

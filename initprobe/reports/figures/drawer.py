@@ -195,7 +195,7 @@ def _load_matplotlib() -> None:
 
 
 def _skip_unused() -> None:
-    """Load no axes of dates or names, and no glyphs of TeX: they take a twentieth of the time of loading."""
+    """Load no axes of dates or names, and no glyphs of TeX. They take a twentieth of the time of loading."""
     for unused in ("matplotlib.category", "matplotlib.dates", "fontTools.agl"):
         sys.modules[unused] = ModuleType(unused)
 
