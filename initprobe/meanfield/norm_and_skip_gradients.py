@@ -67,7 +67,7 @@ def gradients(
     Args:
         layers: first to last.
         wirings: norm and skip of each layer.
-        passes: what theory computed at each layer on the way forward.
+        passes: what theory computed at each layer in the forward pass.
         batch: samples per batch.
     """
     by_layer: list[LayerGradients] = []

@@ -239,7 +239,7 @@ def residual_gradients(
     Args:
         layers: first to last.
         wirings: norm and skip of each layer; no batch norm.
-        passes: what theory computed at each layer on the way forward.
+        passes: what theory computed at each layer in the forward pass.
     """
     by_layer: list[LayerGradients] = []
     last = passes[-1].output

@@ -19,7 +19,7 @@ from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.predict import LayerTheory, predict
 from initprobe.prediction.command_line import command_line
 from initprobe.prediction.fix_plain import PlainFixes, changed, common_initializers, level_gains
-from initprobe.prediction.fix_trial import FixSearch, Works
+from initprobe.prediction.fix_trial import FixSearch, Works, differ_by_scale
 from initprobe.prediction.fix_wider import wider, with_units
 from initprobe.prediction.forecast import COMMON_SHARE, Forecast, Network
 from initprobe.prediction.infinite_width import norm_and_skip_theory
@@ -235,7 +235,14 @@ def _with_common_weights(config: ProbeConfig, more: Iterable[str] = ()) -> Itera
 
 def _that_hold(candidates: Iterable[ProbeConfig], sizes: Sequence[int], inputs: InputMoments) -> Iterator[ProbeConfig]:
     """The candidates that are predicted to hold."""
-    return (candidate for candidate in candidates if holds(candidate, sizes, inputs))
+    failed: list[ProbeConfig] = []
+    for candidate in candidates:
+        if any(differ_by_scale(candidate, other, tuple(sizes)) for other in failed):
+            continue
+        if holds(candidate, sizes, inputs):
+            yield candidate
+        else:
+            failed.append(candidate)
 
 
 def holds(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, *, distinct: bool = True) -> bool:

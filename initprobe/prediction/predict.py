@@ -72,12 +72,13 @@ def predict_network(
         at_infinite_width: of a normalised or residual network, if it is known.
     """
     batch = samples // config.batches
-    if no_theory(config, sizes, inputs, batch) or (not drawing and no_series(config, sizes, inputs, batch)):
+    fault = no_series(config, sizes, inputs, batch)
+    if fault and (not drawing or no_theory(config, sizes, inputs, batch)):
         return None
     with np.errstate(all="ignore"):  # a prediction may leave the float range as a measurement may
         if not config.is_plain:
             series = at_infinite_width or norm_and_skip_theory(config, sizes, inputs, batch)
-            return _norm_and_skip_prediction(config, sizes, inputs, samples, series, drawing)
+            return _norm_and_skip_prediction(config, sizes, inputs, samples, series, drawing, has_series=fault is None)
         rules = rules_of(config, sizes)
         layers = predict(config.activation, rules, inputs, samples)
         if any(layer.weight_mean for layer in rules):
@@ -104,6 +105,8 @@ def _norm_and_skip_prediction(
     samples: int,
     series: AtInfiniteWidth,
     drawing: bool,
+    *,
+    has_series: bool,
 ) -> NetworkPrediction:
     """The prediction for a normalised or residual network."""
     from initprobe.meanfield.norm_and_skip_spread import spread_norm_and_skip
@@ -126,7 +129,7 @@ def _norm_and_skip_prediction(
         spreads = [UNKNOWN] * len(layers)
     if config.residual and config.norm != "batch":
         layers, spreads = with_biases(layers, spreads)
-    if drawing and (are_drawn(rules, around, spreads, inputs, batch) or no_series(config, sizes, inputs, batch)):
+    if drawing and (not has_series or are_drawn(rules, around, spreads, inputs, batch)):
         with_means = surrounded(config, sizes, with_means=True)[1]
         drawn = with_drawn_networks(config, with_means, around, inputs, samples, layers, spreads)
         if drawn is not None:

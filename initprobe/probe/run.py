@@ -156,7 +156,7 @@ def _judged(experiment: Experiment, threads: int | None, progress: Progress | No
             step=step,
             environment=environment(threads),
             elapsed_s=time.perf_counter() - started,
-            theory_note=no_theory(config, experiment.sizes, inputs, experiment.batch),
+            theory_note=None if prediction else no_theory(config, experiment.sizes, inputs, experiment.batch),
             depth_scales=scales,
             typical=typical_draw(config, experiment.sizes, inputs, prediction),
             input=_input_stats(inputs),
