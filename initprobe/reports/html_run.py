@@ -107,7 +107,8 @@ def depth_chart(result: ProbeResult, tensor: str, title: str) -> Chart:
         title: of the chart.
     """
     layers = result.layers
-    lines = [Line("measured", [layer.tensor(tensor).variance_log10 for layer in layers])]
+    zeros = [layer.layer for layer in layers if layer.tensor(tensor).variance == 0]
+    lines = [Line("measured", [layer.tensor(tensor).variance_log10 for layer in layers], zeros=zeros)]
     predicted = [_log10(layer.prediction(tensor)[0]) for layer in layers]
     if any(value is not None for value in predicted):
         lines.append(Line("theory", predicted, "theory"))

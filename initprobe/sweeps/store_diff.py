@@ -151,9 +151,16 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """The name of the run."""
+        """The name of the run; both names where the sides are different experiments."""
+        if self.is_unlike:
+            return " -> ".join(run.name for run in (self.old, self.new) if run)
         run = self.new or self.old
         return (run.name if run else "") or "the run"
+
+    @property
+    def is_unlike(self) -> bool:
+        """Whether the sides are different experiments with different names."""
+        return bool(self.old and self.new and self.old.config != self.new.config and self.old.name != self.new.name)
 
 
 def paired(old: Sequence[KeptRun], new: Sequence[KeptRun]) -> list[Pair]:
