@@ -20,7 +20,7 @@ from initprobe.results.run import ProbeResult
 
 MOST_FACETS = 12
 FAILED, NOT_RUN, DISAGREE = "failed", "not run", "runs disagree"
-ZERO_OR_LOST, NO_VALUE = "0 or lost", "no value"
+ZERO, ZERO_OR_LOST, NO_VALUE = "exactly 0", "0 or lost", "no value"  # stores of older versions do not tell them apart
 SIGMAS = ("sigma_w", "sigma_b")
 TRAINABLE = ("sigma_w", "layers")
 EDGE = "edge of chaos by theory"
@@ -238,7 +238,7 @@ def _number(value: str, layer: str | int, read: Callable[[E], ProbeResult]) -> C
         return lambda entry: series(f"{tensor}.variance", entry, read).rate
 
     def number(entry: E) -> float:
-        numbers = series(value, entry, read).measured
+        numbers = series(value, entry, read).with_zeros
         index = layer - 1 if isinstance(layer, int) else 0 if layer == "first" else len(numbers) - 1
         return float(numbers[index]) if index < len(numbers) else math.nan
 
@@ -253,10 +253,17 @@ def _cell(place: tuple[float, float], entries: Sequence[E], value: str, number: 
         lacking = lacking or (DISAGREE if len(words) > 1 else "")
         return Cell(*place, None, words[0][0] if words else "", len(entries), lacking)
     numbers = [number(entry) for entry in entries if entry.digest is not None]
-    present = [number for number in numbers if not math.isnan(number)]
+    present = [number for number in numbers if math.isfinite(number)]
     if len(present) < len(numbers):
-        lacking = lacking or (ZERO_OR_LOST if is_log(value) else NO_VALUE)
+        lacking = lacking or _why(numbers, value)
     return Cell(*place, mean(present) if present else None, "", len(entries), lacking)
+
+
+def _why(numbers: Sequence[float], value: str) -> str:
+    """Why some numbers cannot be shown: -inf is the log10 of 0."""
+    if not is_log(value):
+        return NO_VALUE
+    return ZERO_OR_LOST if any(map(math.isnan, numbers)) else ZERO
 
 
 def _word(entry: Entry, value: str) -> str:
