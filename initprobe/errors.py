@@ -16,10 +16,11 @@
 An error has two parts. The text says what is wrong and what to do; the place says where.
 The place is given as attributes, never as a prefix of the text:
 
-    raise ConfigError(f"{layers} layers cannot be cut into blocks of {block}; drop block", field="block")
+    raise ConfigError(f"{layers} layers cannot be cut into blocks of {block}", field="block")
     raise InputError("is a directory; name a file in it", file=path)
     raise ConfigError("a key must be plain text", file="sweep.yaml", line=7)
 
+A text names other fields in backticks, as in "drop `residual`"; the command line shows their options instead.
 The message is composed here and nowhere else, as one line: `sweep.yaml:7: init.std: is not a number`.
 A caller that knows more of the place adds it with `at`. A place is read from the attributes, never from the message:
 
@@ -95,7 +96,7 @@ class InitprobeError(Exception):
 
 
 class ConfigError(InitprobeError, ValueError):
-    """The experiment, as asked for, cannot be run."""
+    """A wrong option, value or file: the experiment cannot be run as it was asked for."""
 
 
 @contextmanager
@@ -134,18 +135,7 @@ class OutputError(ConfigError):
 
 
 class MemoryLimitError(ConfigError):
-    """A run that needs more memory than there is. Arguments of Python stand in backticks.
-
-    Attributes:
-        for_options: the message with options of the command line instead, as `--input-width`.
-    """
-
-    @property
-    def for_options(self) -> str:
-        """The message with options of the command line instead of arguments."""
-        import re
-
-        return re.sub("`([a-z_]+)`", lambda name: f"--{name[1].replace('_', '-')}", str(self))
+    """A run that needs more memory than there is."""
 
 
 class MissingLibraryError(ConfigError, ImportError):

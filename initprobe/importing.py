@@ -10,8 +10,10 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from initprobe.errors import ConfigError, InitprobeError
@@ -35,8 +37,8 @@ def user_code(what: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:  # imported code may end the program, as a script does
         frame = traceback.extract_tb(error.__traceback__)[-1]
         text = next(iter(str(error).splitlines()), "")
-        place = f"{Path(frame.filename).name}:{frame.lineno}"
-        raise ConfigError(f"{what}: {type(error).__name__}: {text} ({place})") from None
+        place = f" ({Path(frame.filename).name}:{frame.lineno})" * (not isinstance(error, SyntaxError))  # which has it
+        raise ConfigError(f"{what}: {type(error).__name__}: {text}{place}") from None
 
 
 def import_name(name: str, wanted: str = "a function or a record", form: str = "package.module:name") -> Any:
@@ -126,3 +128,25 @@ def _absent(name: str, missing: str) -> ConfigError:
 def in_words(error: BaseException) -> str:
     """Type and text of an exception in one short line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+
+
+def loaded_alone(name: str) -> ModuleType | None:
+    """A compiled module, loaded without the packages that it is in; None where that cannot be done.
+
+    Args:
+        name: with its packages, as in `scipy.sparse._sparsetools`.
+    """
+    if name in sys.modules:
+        return sys.modules[name]
+    package, *folders = name.split(".")[:-1]
+    parent = find_spec(package)
+    places = [str(Path(place, *folders)) for place in (parent and parent.submodule_search_locations) or ()]
+    spec = PathFinder.find_spec(name, places)
+    if spec is None or spec.loader is None:
+        return None
+    try:
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+    except ImportError:  # as where its package first adds a folder of libraries
+        return None
+    return module

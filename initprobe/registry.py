@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from initprobe.errors import UnknownNameError
 
 _LONGEST_NAME = 100
+_LISTED = ("initializer", "activation", "input", "rule")  # which `initprobe list` shows
 _LEAST_BEGUN = 2
 
 
@@ -95,5 +96,7 @@ class Registry(Mapping[str, Record]):
 
     def _unknown(self, name: str) -> str:
         names = [n for record in self._records.values() for n in (record.name, *record.aliases)]
-        hint = suggestion(name, names) or f" `initprobe list {self.kind}s` shows them all."
-        return f"unknown {self.kind} {name!r}.{hint}"
+        shown = (
+            f"`initprobe list {self.kind}s` shows them all." if self.kind in _LISTED else f"Known: {', '.join(self)}."
+        )
+        return f"unknown {self.kind} {name!r}.{suggestion(name, names) or f' {shown}'}"

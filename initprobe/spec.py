@@ -8,6 +8,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -82,10 +83,9 @@ def parse_value(text: str) -> Value:
     """Read true, false or a number; other text is returned unchanged."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
-    try:
+    with suppress(ConfigError):
         return parse_number(text)
-    except ConfigError:
-        return text
+    return text
 
 
 def parse_number(text: str) -> float:
@@ -120,10 +120,9 @@ def _value_of(text: str) -> float:
     """The number, or NaN for other text. Only characters of numbers reach Python's parser."""
     if len(text) > _LONGEST_NUMBER or not _NUMBER_PARTS.fullmatch(text):
         return math.nan
-    try:
+    with suppress(SyntaxError, ValueError, ArithmeticError):
         return _evaluate(ast.parse(text, mode="eval").body)
-    except (SyntaxError, ValueError, ArithmeticError):
-        return math.nan
+    return math.nan
 
 
 def _evaluate(node: ast.expr) -> float:

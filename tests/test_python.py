@@ -1,5 +1,6 @@
 """What `import initprobe` offers beside `run`: the same numbers as the commands."""
 
+import doctest
 import math
 import subprocess
 import sys
@@ -151,7 +152,7 @@ def test_a_misspelt_series_names_the_nearest(arguments, hint):
         (lambda: initprobe.phase("tanh", "wide"), "sigma_w"),
         (lambda: initprobe.recommend("relu", "3"), "layers: must be a whole number"),
         (lambda: initprobe.recommend("relu", 3, 20, "balansed"), "goal: must be one of forward"),
-        (lambda: initprobe.run(ProbeConfig(init="he", **SMALL), threads="two"), "threads must be a whole number"),
+        (lambda: initprobe.run(ProbeConfig(init="he", **SMALL), threads="two"), "threads: must be a whole number"),
         (lambda: initprobe.load(3), "path: must be a path"),
         (lambda: initprobe.sweep(3), "config: must be a path"),
     ],
@@ -159,3 +160,11 @@ def test_a_misspelt_series_names_the_nearest(arguments, hint):
 def test_an_argument_of_another_kind_is_refused_in_words(call, words):
     with pytest.raises(ConfigError, match=words):
         call()
+
+
+@pytest.mark.parametrize("name", ["compare", "phase", "gain", "spectrum"])
+def test_the_example_of_a_public_function_is_true(name):
+    names = {public: getattr(initprobe, public) for public in initprobe.__all__}
+    (example,) = doctest.DocTestFinder(recurse=False).find(names[name], name, globs=names)
+    outcome = doctest.DocTestRunner().run(example)
+    assert outcome.attempted and not outcome.failed

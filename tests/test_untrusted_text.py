@@ -133,7 +133,7 @@ def test_absurd_threads_are_refused(initprobe, threads):
     for args in (("run", "--init", "he", *NET), ("recommend", "--act", "tanh", "--layers", 2, "--width", 4)):
         outcome = initprobe(*args, "--threads", threads)
         assert outcome.code == 2
-        assert "threads must be at" in outcome.err
+        assert "threads: must be at" in outcome.err
 
 
 def test_no_more_threads_than_work():

@@ -92,7 +92,7 @@ def activation(
     from initprobe.activations.own_checks import EPS, declared_kinks, require_signal, try_out
     from initprobe.activations.own_slopes import Value, step_of
 
-    label = name or _name(function)
+    label = name or (_name(function) if callable(function) else repr(function))
     if not callable(function):
         raise ConfigError(f"{label}: is {type(function).__name__}, not a function of an array")
     value = Value(label, function)

@@ -99,13 +99,13 @@ def wirings(config: Surroundings, sizes: Sequence[int]) -> list[Wiring]:
     """
     if config.is_plain:
         return [PLAIN] * (len(sizes) - 1)
-    norm = NORMS.get(config.norm)
+    norm, factor = NORMS.get(config.norm), config.branch_factor
     by_layer = [Wiring(norm)] * (len(sizes) - 1)
     for branch in branches(sizes, config.block) if config.residual else []:
         span = len(branch)
         by_layer[branch[0] : branch[-1]] = [Wiring(norm, place=place, span=span) for place in range(span - 1)]
         last = None if span > 1 else norm
-        by_layer[branch[-1]] = Wiring(last, config.branch_factor, config.zero_init_last, span - 1, span)
+        by_layer[branch[-1]] = Wiring(last, factor, config.zero_init_last, span - 1, span)
     return by_layer
 
 

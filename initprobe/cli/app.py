@@ -28,7 +28,7 @@ from click.shell_completion import CompletionItem
 from initprobe.cli import commands
 from initprobe.cli.html_report import WORDS
 from initprobe.cli.parameters import Context
-from initprobe.errors import InitprobeError, MemoryLimitError
+from initprobe.errors import InitprobeError
 from initprobe.formatting import message
 from initprobe.registry import suggestion
 from initprobe.reports.encoding import adapt
@@ -216,8 +216,7 @@ def _outcome(args: Sequence[str] | None) -> int:
         _show(error)
         return EXIT_USAGE
     except InitprobeError as error:
-        words = error.for_options if isinstance(error, MemoryLimitError) else error
-        click.echo(f"Error: {words}", err=True)
+        click.echo(f"Error: {error}", err=True)
         return error.exit_code
     except SystemExit as error:  # our code never raises it; a function of the user does
         click.echo(f"Error: your own code calls sys.exit({error.code!r}); let it raise an error instead", err=True)

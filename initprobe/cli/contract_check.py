@@ -33,7 +33,7 @@ class ContractOptions:
     lock: str | None = option(
         "--lock",
         metavar="FILE",
-        help="Compare every parameter with what it had when FILE was written; where there is no FILE, write it.",
+        help="Compare every parameter with its state when FILE was written. If there is no FILE, write it.",
     )
     update_lock: bool = option("--update-lock", is_flag=True, help="Write the file of --lock anew.")
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from initprobe.cli.options import LossOptions, MeasurementOptions, NetworkOptions, WeightOptions
@@ -56,8 +55,7 @@ def config_from(
         "optimizer": loss.optimizer,
         **_given(weights, network, measurement, loss),
     }
-    with named_as_options(ProbeConfig.model_fields):
-        return check_resolved(ProbeConfig(**fields))
+    return check_resolved(ProbeConfig(**fields))
 
 
 def _given(
@@ -102,34 +100,12 @@ def _scaled(weights: WeightOptions, bias_init: str | None) -> dict[str, Spec]:
         )
     if bias_init is not None and weights.sigma_b is not None:
         raise ConfigError("give --bias-init or --sigma-b, not both")
-    with named_as_options(scales):
-        return scaled(**{name: parse_number(text) for name, text in scales.items()})
+    return scaled(**{name: parse_number(text) for name, text in scales.items()})
 
 
 def option_name(field: str) -> str:
-    """The option of a field: `--bias-init` of `bias_init`, `--widths` of `widths.1`."""
-    name, _, part = field.partition(".")
-    return f"--threshold {part}".strip() if name == "thresholds" else f"--{name.replace('_', '-')}"
-
-
-@contextmanager
-def named_as_options(fields: Container[str]) -> Iterator[None]:
-    """Errors about one of `fields` name the option that was typed, not the field.
-
-    Args:
-        fields: names of fields whose options differ from them only by dashes.
-
-    Raises:
-        ConfigError: the error from inside, with the name of the option.
-    """
-    from initprobe.errors import ConfigError
-
-    try:
-        yield
-    except ConfigError as error:
-        if error.field.partition(".")[0] not in fields:
-            raise
-        raise error.at(field=option_name(error.field)) from None
+    """The option of a field: `--bias-init` of `bias_init`."""
+    return f"--{field.replace('_', '-')}"
 
 
 def read_widths(text: str | None) -> tuple[int, ...] | None:

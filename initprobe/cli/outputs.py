@@ -51,13 +51,7 @@ class FigureOptions:
         return () if self.no_figures else parse_formats(self.formats)
 
     def given(self) -> Path | None:
-        """The directory of `-o`.
-
-        Raises:
-            ConfigError: its name is empty.
-        """
-        if self.out == "":
-            raise ConfigError("the name of the directory is empty", field="-o")
+        """The directory of `-o`."""
         return None if self.out is None else Path(self.out)
 
     def directory(self, name: Callable[[], str]) -> Path | None:

@@ -14,10 +14,13 @@ A field is an option, an argument, or a group of them that several commands shar
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import click
+
+from initprobe.errors import ConfigError
 
 Options = TypeVar("Options")
 _MAKE, _GROUP = "make", "group"
@@ -122,9 +125,63 @@ class Context(click.Context):
 
 
 class Command(click.Command):
-    """A command whose help is wrapped by our formatter."""
+    """A command whose help is wrapped by our formatter, and whose options refuse an empty text."""
 
     context_class = Context
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words of the command line.
+
+        Args:
+            ctx: of click.
+            args: the words.
+
+        Raises:
+            ConfigError: an option or an argument is an empty text, as `"$FILE"` is where FILE is not set.
+        """
+        rest = super().parse_args(ctx, args)
+        if not ctx.resilient_parsing:
+            for parameter in self.params:
+                _check_not_empty(parameter, ctx.params.get(parameter.name or ""))
+        return rest
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command.
+
+        Raises:
+            ConfigError: an error from inside. It names options, not the arguments of Python or the fields of a config.
+        """
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            raise in_options(error, _options_by_field(self.params)) from None
+
+
+def _options_by_field(parameters: Iterable[click.Parameter]) -> dict[str, str]:
+    """The options of a command by their names in Python: `--input-width` of `input_width`."""
+    flags = [flag for parameter in parameters for flag in parameter.opts if flag.startswith("--")]
+    return {flag.removeprefix("--").replace("-", "_"): flag for flag in flags}
+
+
+def in_options(error: ConfigError, options: Mapping[str, str]) -> ConfigError:
+    """The same error with options of the command line in place of fields. An error in a file keeps its fields.
+
+    Args:
+        error: its field, and the fields that stand in backticks in its text, are replaced.
+        options: by field.
+    """
+    if error.file:
+        return error
+    field, _, part = error.field.partition(".")
+    place = f"--threshold {part}".strip() if field == "thresholds" else options.get(field, error.field)
+    text = re.sub("`([a-z_]+)`", lambda name: options.get(name[1], name[0]), error.text)
+    return type(error)(text, field=place, line=error.line)
+
+
+def _check_not_empty(parameter: click.Parameter, value: Any) -> None:
+    if value == "" or (isinstance(value, tuple) and "" in value):
+        name = parameter.opts[-1] if isinstance(parameter, click.Option) else parameter.human_readable_name
+        raise ConfigError("is empty; give a value" + ", or leave it out" * (not parameter.required), field=name)
 
 
 def command_of(kind: type[Options], *, help: str | None) -> Callable[[Callable[[Options], None]], Command]:

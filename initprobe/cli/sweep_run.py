@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import click
 
 from initprobe.cli.candidates import configs
-from initprobe.cli.experiment_config import named_as_options
 from initprobe.cli.outputs import format_option, parse_formats
 from initprobe.cli.parameters import argument, option
 from initprobe.cli.sweep_output import Additions, TableExports, TableOptions, TableOutput, axes_of, show
@@ -96,8 +95,7 @@ class SweepOptions:
         from initprobe.sweeps.execution_runner import local_workers
 
         if not self.scheduler:
-            with named_as_options(("jobs",)):
-                return local_workers(self.jobs, runs)
+            return local_workers(self.jobs, runs)
         if self.jobs is not None:
             raise ConfigError("-j is for this machine; on a Dask cluster all its workers are used")
         from initprobe.sweeps.execution_dask import dask_workers

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from initprobe.config.thresholds import Thresholds
 from initprobe.data.datasets import Dataset
 from initprobe.errors import ConfigError, MissingFieldError, UnknownNameError
 from initprobe.initializers.fit_settings import Autoencoder
@@ -35,10 +36,10 @@ def check_fields(config: ProbeConfig) -> None:
     _check_loss(config)
     _check_data(config)
     if config.train_steps and config.optimizer not in (None, "sgd"):
-        raise ConfigError("train_steps is plain SGD; give sgd, or no train_steps", field="optimizer")
+        raise ConfigError("`train_steps` trains with plain SGD; give sgd, or drop `train_steps`", field="optimizer")
     for name in ("block", "branch_scale", "zero_init_last"):
         if not config.residual and getattr(config, name) != type(config).model_fields[name].default:
-            raise ConfigError("is for the branches of a residual net; give residual too", field=name)
+            raise ConfigError("is for the branches of a residual net; give `residual` too", field=name)
     if config.weights is None:
         check_branches(config)
 
@@ -59,7 +60,7 @@ def check_branches(config: ProbeConfig) -> None:
         )
     if config.branch_factor == 0 and config.zero_init_last:  # refuses a scale that is no number at this depth
         raise ConfigError(
-            "with a branch_scale of 0 neither would ever learn; give one of the two", field="zero_init_last"
+            "with a `branch_scale` of 0 neither would ever learn; give one of the two", field="zero_init_last"
         )
 
 
@@ -90,7 +91,7 @@ def check_fit(config: ProbeConfig, init: Initializer) -> None:
     if init.fit is None:
         return
     if not config.is_plain:
-        raise ConfigError(f"{init.name} fits the layers of a plain net; drop norm and residual", field="init")
+        raise ConfigError(f"{init.name} fits the layers of a plain net; drop `norm` and `residual`", field="init")
     if config.batch is not None:
         check_fit_samples(init, config.batch)
 
@@ -109,7 +110,7 @@ def check_fit_samples(init: Initializer, samples: int) -> None:
     if isinstance(fit, Autoencoder) and fit.samples_of(samples) < (fit.batch or 0):
         raise ConfigError(
             f"autoencoder learns from the first batch, which has {samples} samples, and one step takes {fit.batch}; "
-            f"raise batch, or write autoencoder:batch={samples}",
+            f"raise `batch`, or write autoencoder:batch={samples}",
             field="init",
         )
 
@@ -118,7 +119,7 @@ def _check_weights(config: ProbeConfig) -> None:
     """Weights are either drawn or read from a file, which holds one network of one shape."""
     if config.weights is None:
         if config.init is None:
-            raise MissingFieldError("is missing; name an initializer, or give weights", field="init")
+            raise MissingFieldError("is missing; name an initializer, or give `weights`", field="init")
         return
     for name in _DECIDED_BY_WEIGHTS:
         if getattr(config, name) is not None:
@@ -136,10 +137,10 @@ def _check_widths(config: ProbeConfig) -> None:
         raise ConfigError("is empty; give at least one layer, as in 500,400,300", field="widths")
     if config.layers not in (None, len(config.widths)):
         raise ConfigError(
-            f"is {config.layers}, but widths names {len(config.widths)} layers; drop one of the two", field="layers"
+            f"is {config.layers}, but `widths` names {len(config.widths)} layers; drop one of the two", field="layers"
         )
     if config.width is not None:
-        raise ConfigError("is for every layer, and widths for each of them; drop one of the two", field="width")
+        raise ConfigError("is for every layer, and `widths` for each of them; drop one of the two", field="width")
 
 
 def _check_data(config: ProbeConfig) -> None:
@@ -162,7 +163,9 @@ def _check_data(config: ProbeConfig) -> None:
 def _check_loss(config: ProbeConfig) -> None:
     for name in ("classes", "labels"):
         if config.objective is None and getattr(config, name) is not None:
-            raise ConfigError("is for a loss; give loss cross-entropy or mse, train_steps, or an optimizer", field=name)
+            raise ConfigError(
+                "is for a loss; give `loss` cross-entropy or mse, `train_steps` or `optimizer`", field=name
+            )
 
 
 _FIELDS_OF_OPTIONS = {"lr": "learning_rate"}
@@ -173,6 +176,12 @@ _SHORTER = {
     "greater than": "above",
     "less than": "below",
     "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid tuple": "a list",
+    "a valid string": "a text",
+    "a valid boolean": "true or false",
+    "a valid dictionary": "a mapping",
+    ", unable to interpret input": "",
 }
 
 
@@ -203,21 +212,24 @@ def fault_error(fault: ErrorDetails, field: str, fields: Sequence[str]) -> Confi
             return cause
         return type(cause)(str(cause), field=field)
     if fault["type"] == "extra_forbidden":
-        return UnknownNameError(f"unknown field {field!r}.{suggested_field(field, fields)}")
+        return UnknownNameError(unknown_field(field, fields))
     if fault["type"] == "missing":
         return MissingFieldError("is missing", field=field)
     near = _near_choice(fault) if fault["type"] == "literal_error" else ""
     return ConfigError(f"{_shorter(fault['msg'])}, not {reprlib.repr(fault['input'])}{near}", field=field)
 
 
-def suggested_field(name: str, fields: Sequence[str]) -> str:
-    """` Did you mean 'x'?` for an unknown field, which may be the name of an option; "" if none is similar.
+def unknown_field(name: str, fields: Sequence[str]) -> str:
+    """The error for an unknown field, with the nearest one, or with all if none is similar.
 
     Args:
-        name: what the user wrote.
+        name: what the user wrote, a field or an option; dotted for a limit of the verdict.
         fields: all names that would be right.
     """
-    return suggestion(_FIELDS_OF_OPTIONS.get(name, name), fields)
+    if name.startswith("thresholds."):
+        fields = [f"thresholds.{limit}" for limit in Thresholds.model_fields]
+    near = suggestion(_FIELDS_OF_OPTIONS.get(name, name), fields) or f" The fields are {', '.join(fields)}."
+    return f"unknown field {name!r}.{near}"
 
 
 def _near_choice(fault: ErrorDetails) -> str:

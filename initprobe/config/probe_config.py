@@ -44,7 +44,7 @@ from initprobe.config.thresholds import Thresholds
 from initprobe.data.datasets import Dataset
 from initprobe.data.noise import DATASETS, INPUTS, Noise
 from initprobe.engine.optimizers import default_rate
-from initprobe.errors import at_field
+from initprobe.errors import ConfigError, at_field
 from initprobe.initializers.record import Initializer
 from initprobe.spec import Spec, of_depth
 
@@ -283,3 +283,13 @@ class ProbeConfig(BaseModel):
 
 # Fields that configs in older stores and results do not have.
 _LATER = ("weights", "block", "formats", "optimizer")
+
+
+def require_config(config: object) -> None:
+    """Make sure that an argument is a `ProbeConfig`.
+
+    Raises:
+        ConfigError: it is not, but perhaps a name or a mapping.
+    """
+    if not isinstance(config, ProbeConfig):
+        raise ConfigError(f"must be a ProbeConfig, as in ProbeConfig(init='he', act='relu'), not {config!r:.60}")

@@ -157,8 +157,6 @@ def _refuse_idle(names: Sequence[str], clauses: Sequence[Clause]) -> None:
 def _hint(pattern: str, names: Sequence[str]) -> str:
     """The nearest name, cut to as many parts as the pattern has if the pattern begins with a wildcard."""
     tail = pattern.lstrip("*.")
-    parts = tail.count(".") + 1
-    shortened = (
-        {".".join(name.split(".")[-parts:]): name for name in names} if tail != pattern else dict.fromkeys(names)
-    )
+    parts = 0 if tail == pattern else tail.count(".") + 1  # the last 0 parts are all of them
+    shortened = dict.fromkeys(".".join(name.split(".")[-parts:]) for name in names)
     return suggestion(_WILD.sub("", tail), list(shortened)) or f" There are {', '.join(names[:3])}, ..."

@@ -98,10 +98,9 @@ def _named_as_torch_does(spec: Spec) -> Spec:
 
 
 def _kind(text: str, initializer: Initializer) -> Kind:
-    if initializer.distribution.name in _EXACT:
-        return "exact"
-    if initializer.distribution.orthogonal:
-        return "orthogonal"
-    if initializer.distribution.cdf is None:
+    distribution = initializer.distribution
+    if distribution.name in _EXACT or distribution.orthogonal:
+        return "exact" if distribution.name in _EXACT else "orthogonal"
+    if distribution.cdf is None:
         raise ConfigError(f"{text}: its entries have no distribution that a contract can check")
     return "random"

@@ -191,7 +191,7 @@ class _Reader:
         for key, value in node.value:
             name = self._key(key)
             if name in values:
-                raise self._fault(key, f"duplicate key {reprlib.repr(name)}")
+                raise self._fault(key, f"duplicate key {reprlib.repr(name)}; drop one of the two")
             values[name] = self._value(value, (*loc, name), key.start_mark.line)
         return values
 

@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 _ROOT = Path("/")
+# The files of a control group of version 2, then of version 1.
+_LIMITS, _USAGES = ("memory.max", "memory.limit_in_bytes"), ("memory.current", "memory.usage_in_bytes")
 # File caches of a group, which are freed when it needs memory. Version 1 includes its subgroups.
 _CACHES = ("active_file", "inactive_file"), ("total_active_file", "total_inactive_file")
 
@@ -102,9 +104,7 @@ def _first_version_quota(group: Path) -> str:
 
 def _left(group: Path) -> int | None:
     """Bytes between the usage of a group and its limit; file caches do not count as used."""
-    for limit, usage, caches in zip(
-        ("memory.max", "memory.limit_in_bytes"), ("memory.current", "memory.usage_in_bytes"), _CACHES, strict=True
-    ):
+    for limit, usage, caches in zip(_LIMITS, _USAGES, _CACHES, strict=True):
         with suppress(ValueError):
             return int(_text(group / limit)) - int(_text(group / usage)) + _cached(group, caches)
     return None

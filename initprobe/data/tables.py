@@ -201,10 +201,9 @@ def _check_shape(path: Path, raw: Array) -> None:
 
 
 def _check_finite(path: Path, raw: Array, table: Array) -> None:
-    rows = np.flatnonzero(~np.isfinite(table).all(axis=1))
-    if len(rows):
-        row = int(rows[0])
-        column = int(np.flatnonzero(~np.isfinite(table[row]))[0])
+    lost = ~np.isfinite(table)
+    if lost.any():
+        row, column = map(int, np.unravel_index(np.argmax(lost), lost.shape))
         entry = raw[row, column]
         reason = f"is beyond {table.dtype}; use --dtype float64" if np.isfinite(entry) else "is not a finite number"
         raise InputError(f"row {row + 1}, column {column + 1}: {entry} {reason}", file=path)

@@ -100,7 +100,7 @@ RULES = (
         name=RANK_COLLAPSE,
         meaning="different inputs become indistinguishable, which the variance does not show",
         measurement="mean cosine c between two inputs' z, and q(1 - c), the part of z's mean square that differs",
-        remedy="no plain initializer of a ReLU-like net avoids it; weak residual branches do, --branch-scale 1/L",
+        remedy="weak residual branches, --branch-scale 1/L; weights alone do not help a plain ReLU-like net",
         reference="Poole et al. 2016, arXiv:1606.05340",
         look=_rank_collapse,
     ),

@@ -33,9 +33,8 @@ def _tail(layer: LayerStats) -> float:
 def _heavy_tailed(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
     def words(layer: LayerStats) -> str:
         ratio = _tail(layer)
-        median = (
-            "the median of |dL/dz| is 0" if math.isinf(ratio) else f"rms of dL/dz is {short(ratio)} times its median"
-        )
+        beside = f"rms of dL/dz is {short(ratio)} times its median"
+        median = "the median of |dL/dz| is 0" if math.isinf(ratio) else beside
         return f"{median}, and 5% of the entries carry over 90% of its square"
 
     return each_layer(result, lambda layer: _tail(layer) > limits.tail, words, "warning")

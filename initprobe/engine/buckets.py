@@ -11,14 +11,9 @@ their values lie close to the bounds of the activation.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.machinery import PathFinder
-from importlib.util import find_spec, module_from_spec
-from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +21,7 @@ import numpy as np
 from initprobe.arrays import Array
 from initprobe.engine import magnitudes
 from initprobe.engine.moments import Moments, moments, scratch
+from initprobe.importing import loaded_alone
 
 COARSE, FINE = 5, 7
 
@@ -144,25 +140,8 @@ def _compiled_adder() -> Callable[..., None] | None:
     README counts 100 million entries. The compiled file loads in 0.3 ms, `scipy.sparse` in 70 ms.
     """
     name = "scipy.sparse._sparsetools"
-    compiled = sys.modules.get(name) or _loaded_alone(name)
-    adder: Callable[..., None] | None = getattr(compiled, "csr_todense", None)
+    adder: Callable[..., None] | None = getattr(loaded_alone(name), "csr_todense", None)
     return adder
-
-
-def _loaded_alone(name: str) -> ModuleType | None:
-    """A compiled module, loaded without the packages that it is in; None where that cannot be done."""
-    package, *folders = name.split(".")[:-1]
-    parent = find_spec(package)
-    places = [str(Path(place, *folders)) for place in (parent and parent.submodule_search_locations) or ()]
-    spec = PathFinder.find_spec(name, places)
-    if spec is None or spec.loader is None:
-        return None
-    try:
-        module = module_from_spec(spec)
-        spec.loader.exec_module(module)
-    except ImportError:  # as where its package first adds a folder of libraries
-        return None
-    return module
 
 
 # Found once, when this file is imported: two threads may not load a compiled file at once.

@@ -58,10 +58,7 @@ def _moments(rows: Array) -> tuple[Array, Array]:
 
 
 def _new_centres(means: Array, squares: Array, rows: Array) -> Array:
-    """What is subtracted from each row before it is counted.
-
-    It is the mean where that is far from 0 beside the spread.
-    """
+    """What is subtracted from each row: its mean where that is far from 0 beside the spread, else 0."""
     spreads = CONCENTRATED * np.sqrt(squares / rows.shape[1])
     is_concentrated = (spreads > 0) & (spreads < np.abs(means))
     return np.where(is_concentrated, means.astype(rows.dtype), rows.dtype.type(0))

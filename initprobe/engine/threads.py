@@ -111,10 +111,10 @@ def checked_threads(threads: int | None) -> int:
     if threads is None:
         return available_threads()
     if not isinstance(threads, Integral):
-        raise ConfigError(f"threads must be a whole number, not {shown(repr(threads))}")
+        raise ConfigError(f"must be a whole number, not {shown(repr(threads))}", field="threads")
     if not 1 <= threads <= MOST_THREADS:
         bound = "at least 1" if threads < 1 else f"at most {MOST_THREADS:,}"
-        raise ConfigError(f"threads must be {bound}, not {shown(threads)}")
+        raise ConfigError(f"must be {bound}, not {shown(threads)}", field="threads")
     return threads
 
 

@@ -121,9 +121,8 @@ def sampled_weight_gradient(
         if block is not None:
             return _sums(h_in, delta, block)
         np.matmul(h_in[:, rows].T, delta, out=sampled_rows)
-        tallies.extend(
-            part for (part,) in tallied(sampled_rows[None], slice(0, len(sampled_rows)), [sketch], [exponent])
-        )
+        parts = tallied(sampled_rows[None], slice(0, len(sampled_rows)), [sketch], [exponent])
+        tallies.extend(part for (part,) in parts)
         return None
 
     def add(sums: list[_Sums | None]) -> None:

@@ -228,9 +228,8 @@ def _bias(path: Path, arrays: Mapping[str, Array], name: str, units: int) -> Arr
         return None
     bias = _checked(path, name, arrays[name])
     if bias.shape != (units,):
-        raise InputError(
-            f"{name} has shape {bias.shape}, but its layer has {units} units; give it ({units},)", file=path
-        )
+        fault = f"{name} has shape {bias.shape}, but its layer has {units} units"
+        raise InputError(f"{fault}; give it ({units},)", file=path)
     return bias if np.any(bias) else None
 
 

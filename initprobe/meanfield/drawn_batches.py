@@ -12,6 +12,7 @@ Variances are log-normal, so logs are kept. Their mean over few networks has an 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
@@ -23,10 +24,12 @@ from initprobe.activations.record import Activation
 from initprobe.activations.skips import Wiring
 from initprobe.arrays import Array
 from initprobe.formatting import counted
-from initprobe.meanfield.drawn_layers import DrawnLayers, Logs, Rows
-from initprobe.meanfield.input_moments import InputMoments, paired_rows
+from initprobe.meanfield.drawn_layers import DrawnLayers, Logs
+from initprobe.meanfield.drawn_rows import Rows, rows_of_batches, some_rows
+from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.signals import centred_gram
+from initprobe.meanfield.unit_variances import LARGEST
 
 # Measured on one core, in nanoseconds: per entry of a layer's output, and for each of its inputs; per weight; and per
 # `a b^2` of an orthogonal matrix, `(a, b)`, a >= b.
@@ -126,28 +129,41 @@ class Estimate:
     error: Array
 
     @classmethod
-    def of(cls, logs: Array, half: Array | None, continued: float) -> Estimate:
+    def of(cls, logs: Array, half: Array | None, continued: float, batches: int = 1, unseen: float = 0.0) -> Estimate:
         """The estimate of a whole batch.
 
-        The SD of k networks is uncertain. The factor `(k - 1) / (k - 3)` corrects for it: shares beyond 2 and 3 SDs
-        are then close to normal ones.
+        The SD is that over networks of one batch. That of k networks with f = k - batches degrees of freedom is
+        uncertain. The factor `f / (f - 2)` corrects for it: shares beyond 2 and 3 SDs are then close to normal ones.
 
         Args:
-            logs: with all rows, `(networks, layers)`.
+            logs: with all rows, `(networks, layers)`; those of each batch follow those of the one before.
             half: with half of the rows; None where all rows are the batch.
             continued: as in `Plan`.
+            batches: of equally many networks each.
+            unseen: `1 / batches` less its value for the batches of all draws.
         """
-        count = len(logs)
-        sd, beyond = logs.std(axis=0, ddof=1), np.zeros(logs.shape[1])
+        free, beyond = len(logs) - batches, np.zeros(logs.shape[1])
+        sd = np.sqrt(_variances(logs, batches)[0])
         if half is not None:
             beyond = continued * (logs - half).mean(axis=0)
-            ratio = sd / np.maximum(half.std(axis=0, ddof=1), np.finfo(float).tiny)
+            ratio = sd / np.maximum(np.sqrt(_variances(half, batches)[0]), np.finfo(float).tiny)
             sd = sd * np.clip(ratio, _NARROWER, _AS_WIDE) ** continued
             logs = logs + continued * (logs - half)
-        sd = sd * (count - 1) / (count - 3)
-        of_mean = np.sqrt((logs.var(axis=0, ddof=1) + sd**4 / 2) / count)
+        sd = sd * free / (free - 2)
+        within, between = _variances(logs, batches)
+        of_mean = np.sqrt((within + sd**4 / 2) / len(logs) + unseen * between)
         error = np.hypot(of_mean, np.where(np.abs(beyond) <= _FURTHEST, _OF_CONTINUATION * beyond, math.inf))
         return cls(logs.mean(axis=0) + sd**2 / 2, sd, np.asarray(error))
+
+
+def _variances(logs: Array, batches: int) -> tuple[Array, Array]:
+    """Variances over the networks of a batch and over batches, `(layers,)` each."""
+    of_batch = logs.reshape(batches, -1, logs.shape[1])
+    within = of_batch.var(axis=1).sum(axis=0) * of_batch.shape[1] / (len(logs) - batches)
+    if batches == 1:
+        return within, np.zeros_like(within)
+    between = of_batch.mean(axis=1).var(axis=0, ddof=1) - within / of_batch.shape[1]
+    return within, np.maximum(between, 0.0)
 
 
 @dataclass(frozen=True)
@@ -156,6 +172,7 @@ class DrawnNetworks:
 
     Attributes:
         correlation: mean cosine between the z of two samples, `(layers,)`.
+        inverse: median over networks, `(layers,)`.
     """
 
     output: Estimate
@@ -164,6 +181,15 @@ class DrawnNetworks:
     preactivation_gradient: Estimate
     weight_gradient: Estimate
     correlation: Array
+    inverse: Array
+
+    @property
+    def last_unbounded(self) -> int:
+        """The last layer in which one unit may outweigh all others, behind a batch norm; -1 for none.
+
+        It leaves no finite spread to gradients that have passed its norm.
+        """
+        return int(max(np.flatnonzero(~(self.inverse <= LARGEST)), default=-1))
 
 
 def drawn_networks(
@@ -181,32 +207,54 @@ def drawn_networks(
     plan = plan_of(layers, wirings, inputs, batch)
     if plan is None or inputs.gram is None:
         return None
-    rows, drawn = _rows(inputs, batch, plan, layers[0], whole=layers[0].orthogonal or wirings[0].opens), 0
-    logs: list[tuple[Logs, ...]] = []
-    networks = DrawnLayers(activation, layers, wirings)
+    batches, networks = _batches(layers, wirings, inputs, batch, plan), DrawnLayers(activation, layers, wirings)
+    logs: list[list[tuple[Logs, ...]]] = [[] for _ in batches]
+    drawn, enough = 0, -(-plan.networks // len(batches))
+    total = len(inputs.means) // batch
     with np.errstate(all="ignore"):
-        while drawn < plan.networks:
-            count = min(plan.together, plan.networks - drawn)
-            logs.append(tuple(networks.logs(each, count, (_SEED, drawn)) for each in rows))
+        while drawn < enough:
+            count = min(max(plan.together // len(batches), 1), enough - drawn)
+            for number, (rows, of_batch) in enumerate(zip(batches, logs, strict=True)):
+                of_batch.append(tuple(networks.logs(each, count, (_SEED, drawn, number)) for each in rows))
             drawn += count
-            estimates = _estimates(logs, plan.continued) if drawn >= _LEAST else None
+            estimates = _estimates(logs, plan.continued, total) if drawn * len(batches) >= _LEAST else None
             if estimates is not None and float(estimates.output_gradient.error.max()) < _ENOUGH:
                 break
     return estimates
 
 
-def _estimates(logs: Sequence[tuple[Logs, ...]], continued: float) -> DrawnNetworks:
-    """The estimates from the logs of some networks, with all rows and, where these are continued, with half of them."""
+def _batches(
+    layers: Sequence[Layer], wirings: Sequence[Wiring], inputs: InputMoments, batch: int, plan: Plan
+) -> list[tuple[Rows, ...]]:
+    """Rows of one or more batches, and half of them where they are continued."""
+    if inputs.rows is None:
+        whole = layers[0].orthogonal or wirings[0].opens
+        batches = [some_rows(inputs, batch, plan.rows, layers[0], whole=whole)]
+    else:
+        batches = rows_of_batches(inputs, batch, plan.rows)
+    return [(rows, Rows(rows.x[::2], rows.sums[::2])) if plan.continued else (rows,) for rows in batches]
+
+
+def _estimates(logs: Sequence[Sequence[tuple[Logs, ...]]], continued: float, total: int) -> DrawnNetworks:
+    """The estimates from the logs of some networks per batch.
+
+    Args:
+        logs: with all rows and, where these are continued, with half of them.
+        continued: as in `Plan`.
+        total: batches of all draws.
+    """
     whole, *half = (
         Logs(*(np.concatenate(columns) for columns in zip(*of_rows, strict=True)))
-        for of_rows in zip(*logs, strict=True)
+        for of_rows in zip(*itertools.chain.from_iterable(logs), strict=True)
     )
+    unseen = 1 / len(logs) - 1 / max(total, len(logs))
     estimates = {
-        name: Estimate.of(values, getattr(half[0], name) if half else None, continued)
+        name: Estimate.of(values, getattr(half[0], name) if half else None, continued, len(logs), unseen)
         for name, values in whole._asdict().items()
-        if name != "correlation"
+        if name not in ("correlation", "inverse")
     }
-    return DrawnNetworks(**estimates, correlation=whole.correlation.mean(axis=0))
+    middle = np.median(whole.inverse, axis=0)
+    return DrawnNetworks(**estimates, correlation=whole.correlation.mean(axis=0), inverse=np.asarray(middle))
 
 
 def fault_of(layers: Sequence[Layer], wirings: Sequence[Wiring], inputs: InputMoments, batch: int) -> str | None:
@@ -255,18 +303,5 @@ def plan_of(layers: Sequence[Layer], wirings: Sequence[Wiring], inputs: InputMom
     fans = [(layer.n_in, layer.n_out) for layer in layers]
     orthogonal = {(layer.n_in, layer.n_out) for layer in layers if layer.orthogonal}
     by_batch = any(wiring.by_batch for wiring in wirings)
-    return Plan.of(fans, len(inputs.gram), batch, by_batch=by_batch, orthogonal=orthogonal)
-
-
-def _rows(inputs: InputMoments, batch: int, plan: Plan, first: Layer, *, whole: bool) -> tuple[Rows, ...]:
-    """Some of the known rows, with the mean length of those of all batches, and half of them where continued.
-
-    `gram` has evenly spaced rows of the first batch, and `means` all samples.
-    """
-    assert inputs.gram is not None
-    chosen = np.linspace(0, len(inputs.gram) - 1, plan.rows).round().astype(np.intp)
-    gram, means = inputs.gram[np.ix_(chosen, chosen)], inputs.means[:batch][paired_rows(batch)[chosen]]
-    size = float(gram.diagonal().mean())
-    longer = float(inputs.mean_squares.mean()) / size if size > 0 else 1.0
-    rows = Rows.of(gram * longer, means * math.sqrt(longer), first.n_in, whole=whole)
-    return (rows, Rows(rows.x[::2], rows.sums[::2])) if plan.continued else (rows,)
+    known = inputs.gram if inputs.rows is None else inputs.rows
+    return Plan.of(fans, len(known), batch, by_batch=by_batch, orthogonal=orthogonal)

@@ -16,51 +16,14 @@ from initprobe.activations.norms import EPSILON
 from initprobe.activations.record import Activation
 from initprobe.activations.skips import Wiring
 from initprobe.arrays import Array
+from initprobe.meanfield.drawn_rows import Rows
 from initprobe.meanfield.layer import Layer
+from initprobe.meanfield.unit_variances import relative_variance
 
 _SEED = 0
 # Chosen: orthogonal weights of so few inputs or units are drawn for every network. This takes no longer than normal
 # ones, and few numbers have few orders and signs.
 _FEW = 16
-
-
-class Rows(NamedTuple):
-    """The input of drawn networks.
-
-    Attributes:
-        x: rows with the same products as the input, in few features, `(rows, features)`.
-        sums: of each row over all features of the input, `(rows,)`.
-    """
-
-    x: Array
-    sums: Array
-
-    @classmethod
-    def of(cls, gram: Array, means: Array, features: int, *, whole: bool) -> Rows:
-        """Rows that stand for an input.
-
-        Args:
-            gram: mean products of its rows over features, `(rows, rows)`.
-            means: of its rows over features, `(rows,)`.
-            features: of the input.
-            whole: whether all features are needed, in random directions, and not only products of rows.
-        """
-        if not whole:
-            return cls(_factor(gram * features, features).astype(np.float32), features * means)
-        apart = _factor((gram - np.multiply.outer(means, means)) * features, features - 1)
-        directions = np.random.default_rng(_SEED).standard_normal((features, apart.shape[1] + 1))
-        directions[:, 0] = 1.0  # that of the means
-        x = apart @ np.linalg.qr(directions)[0][:, 1:].T + means[:, None]
-        return cls(x.astype(np.float32), features * means)
-
-
-def _factor(products: Array, most: int) -> Array:
-    """Rows with the given products, in at most so many features, `(rows, features)`."""
-    values, vectors = np.linalg.eigh(products)
-    kept = values > values.max() * len(values) * np.finfo(float).eps
-    rows = vectors[:, kept] * np.sqrt(values[kept])
-    rows[products.diagonal() <= 0] = 0.0  # a layer norm would enlarge what rounding leaves of a row of zeros
-    return np.asarray(rows[:, max(rows.shape[1] - most, 0) :])
 
 
 class Logs(NamedTuple):
@@ -70,6 +33,7 @@ class Logs(NamedTuple):
         output: of h.
         preactivation: of z.
         correlation: no log, but the mean cosine between the z of two samples.
+        inverse: no log, but the relative variance of 1/v under a batch norm, as in `unit_variances`; else 0.
         output_gradient: of dL/dh.
         preactivation_gradient: of dL/dz.
         weight_gradient: of dL/dW, over all weights and per sample.
@@ -78,6 +42,7 @@ class Logs(NamedTuple):
     output: Array
     preactivation: Array
     correlation: Array
+    inverse: Array
     output_gradient: Array
     preactivation_gradient: Array
     weight_gradient: Array
@@ -126,8 +91,8 @@ class DrawnLayers:
         columns = (*zip(*forward, strict=True), *zip(*back, strict=True))
         return Logs(*(np.stack(column, axis=1) for column in columns))
 
-    def _forward(self, rows: Rows, passed: list[_Passed]) -> Iterator[tuple[Array, Array, Array]]:
-        """The first three of `Logs`, layer by layer; adds to `passed`."""
+    def _forward(self, rows: Rows, passed: list[_Passed]) -> Iterator[tuple[Array, Array, Array, Array]]:
+        """The first four of `Logs`, layer by layer; adds to `passed`."""
         h: Array = np.broadcast_to(rows.x, (self._count, *rows.x.shape))
         sums: Array = np.broadcast_to(rows.sums, h.shape[:2])
         stream = h
@@ -141,7 +106,7 @@ class DrawnLayers:
             passed.append(_Passed(weight, h, sums, z, np.asarray(acting.slope(z, value)), inverse))
             h = value if wiring.skip is None else stream + np.float32(wiring.skip) * value
             sums = h.sum(axis=2, dtype=float)
-            yield np.log(_variance(h)), np.log(_variance(z)), _mean_cosine(z)
+            yield np.log(_variance(h)), np.log(_variance(z)), _mean_cosine(z), _inverse(passed[-1], layer, wiring)
 
     def _weighted(self, layer: Layer, weight: Array, h: Array, sums: Array) -> Array:
         """Weighted sums of h and biases."""
@@ -224,6 +189,13 @@ def _below(inner: Array, here: _Passed, layer: Layer) -> Array:
     if layer.weight_mean:
         gradient += (layer.weight_mean * inner.sum(axis=2, dtype=float))[..., None].astype(np.float32)
     return np.asarray(gradient)
+
+
+def _inverse(here: _Passed, layer: Layer, wiring: Wiring) -> Array:
+    """The relative variance of 1/v, of the first network, for every network."""
+    is_needed = wiring.by_batch and layer.weight_mean != 0
+    value = relative_variance(here.below[0], here.sums[0], layer) if is_needed else 0.0
+    return np.full(len(here.z), value)
 
 
 def _normalised(y: Array, wiring: Wiring) -> tuple[Array, Array]:

@@ -22,6 +22,8 @@ _INDEPENDENT = 1e-6
 _MEANS = 8
 # Rows whose pairs are measured one by one: 32,640 pairs.
 PAIRED_ROWS = 256
+# Entries of the rows that are kept themselves, though never fewer rows than above.
+_MOST_KEPT = 1 << 20
 # Samples count as equal up to this, relative: a few times the rounding of float32.
 _ROUNDING = 1e-6
 
@@ -38,6 +40,7 @@ class InputMoments:
         kurtosis: mean over features of `x^4` over the squared mean of `x^2`, averaged over samples.
         cokurtosis: mean over features of `x_a^2 x_b^2` over the product of the two means, averaged over pairs.
         gram: mean over features of `x_a x_b` for some rows of one batch, `(rows, rows)`; None where not measured.
+        rows: of one batch in the order of their means, `(rows, features)`, as many as are kept; None where none are.
     """
 
     mean_squares: Array
@@ -47,13 +50,20 @@ class InputMoments:
     kurtosis: float = 3.0
     cokurtosis: float = 1.0
     gram: Array | None = None
+    rows: Array | None = None
 
     @classmethod
-    def measure(cls, x: npt.ArrayLike) -> InputMoments:
-        """Moments of a batch, `(samples, features)`."""
+    def measure(cls, x: npt.ArrayLike, *, keep_rows: bool = False) -> InputMoments:
+        """Moments of a batch.
+
+        Args:
+            x: the batch, `(samples, features)`.
+            keep_rows: whether the moments have `rows`.
+        """
         rows = np.asarray(x, float)
-        squares = np.vecdot(rows, rows)
-        return cls(squares / rows.shape[1], rows.mean(axis=1), *_pair_statistics(rows, squares), _gram(rows))
+        squares, means = np.vecdot(rows, rows), rows.mean(axis=1)
+        kept = _ordered(rows, means) if keep_rows else None
+        return cls(squares / rows.shape[1], means, *_pair_statistics(rows, squares), _gram(rows), kept)
 
     @property
     def are_equal(self) -> bool:
@@ -83,14 +93,22 @@ def paired_rows(count: int) -> npt.NDArray[np.intp]:
 
 
 def add_moments(held: list[InputMoments], measured: Sequence[InputMoments]) -> None:
-    """Add the moments of further batches to a list. Only the first of all keeps its `gram`, which is large.
+    """Add the moments of further batches to a list. Only the first of all keeps `gram` and `rows`, which are large.
 
     Args:
         held: is extended.
         measured: in the order of the batches.
     """
     for moments in measured:
-        held.append(replace(moments, gram=None) if held else moments)
+        held.append(replace(moments, gram=None, rows=None) if held else moments)
+
+
+def _ordered(rows: Array, means: Array) -> Array:
+    """Rows in the order of their means, in float32; evenly spaced ones where all would be too many."""
+    count = min(len(rows), max(_MOST_KEPT // rows.shape[1], PAIRED_ROWS))
+    chosen = np.linspace(0, len(rows) - 1, count).round().astype(np.intp)
+    with np.errstate(over="ignore"):
+        return np.asarray(rows[np.argsort(means, kind="stable")[chosen]], np.float32)
 
 
 def _gram(rows: Array) -> Array:

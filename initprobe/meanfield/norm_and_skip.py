@@ -43,23 +43,6 @@ from initprobe.meanfield.row_grid import RowGrid
 from initprobe.meanfield.signals import Signal, cosines, pair_statistics
 
 
-def predict_norm_and_skip(
-    activation: Activation, layers: Sequence[Layer], wirings: Sequence[Wiring], inputs: InputMoments, batch: int
-) -> tuple[LayerTheory, ...]:
-    """The prediction for every layer, first to last; weight gradients are those of one sample.
-
-    Args:
-        activation: any record.
-        layers: with weights of mean 0.
-        wirings: norm and skip of each layer.
-        inputs: moments of the samples.
-        batch: number of samples in one batch of a batch norm.
-    """
-    with np.errstate(all="ignore"):
-        passes = forward_passes(activation, layers, wirings, inputs, batch)
-        return theory_of(layers, wirings, passes, batch)
-
-
 def theory_of(
     layers: Sequence[Layer], wirings: Sequence[Wiring], passes: Sequence[LayerPass], batch: int
 ) -> tuple[LayerTheory, ...]:
@@ -161,7 +144,7 @@ def _forward(
     state = State(shares, means.ravel(), variances, of_h, bias_shares, *pairs)
     kept = signal if wiring.skip is None else stream
     if correlations is None:
-        output = _output(acting, state, kept, wiring.skip, layer.n_out)
+        output = _output(grid, state, kept, wiring.skip, layer.n_out)
     else:
         kernel = kernel_after(grid, state.moments.square, correlations, noise)
         share = _branch_share(state, kept, wiring.skip, batch)
@@ -206,7 +189,7 @@ def _output_rows(kernel: Array, state: State, signal: Signal, skip: float | None
     )
 
 
-def _output(activation: Activation, state: State, signal: Signal, skip: float | None, units: int) -> Signal:
+def _output(grid: RowGrid, state: State, signal: Signal, skip: float | None, units: int) -> Signal:
     """The output of a layer: `phi(z)`, or `signal + skip phi(z)` with `signal` the input of its branch.
 
     `units` vary the cosines of pairs.
@@ -218,7 +201,7 @@ def _output(activation: Activation, state: State, signal: Signal, skip: float | 
     squares = kept + 2 * scale * kept_mean * mean + scale**2 * square
     size = np.where(squares > 0, np.sqrt(squares), math.inf)
     shares = shares_of(signal.shares, squares > 0)
-    branches = _branch_nodes(activation, state, shares, scale / size)
+    branches = _branch_nodes(grid, state, shares, scale / size)
     low, high = (
         skipped + 2 * float(shares @ (kept_mean / size)) * float(shares @ (scale * mean / size)) + branch
         for skipped, branch in zip(
@@ -229,11 +212,11 @@ def _output(activation: Activation, state: State, signal: Signal, skip: float | 
     )
     cosine, variance = min(max((low + high) / 2, -1.0), 1.0), (high - low) ** 2 / 4
     if skip is None:
-        variance += _pair_noise(activation, state, shares, scale / size, cosine, np.zeros_like(mean)) / units
+        variance += _pair_noise(grid, state, shares, scale / size, cosine, np.zeros_like(mean)) / units
     else:
         alone = float(shares @ ((scale / size) ** 2 * np.maximum(square - mean * mean, 0.0)))
         together = sum(branches) / 2 - float(shares @ (scale * mean / size)) ** 2
-        own = _pair_noise(activation, state, shares, scale / size, cosine, mean) - (together - cosine * alone) ** 2
+        own = _pair_noise(grid, state, shares, scale / size, cosine, mean) - (together - cosine * alone) ** 2
         variance += (max(own, 0.0) + _crossed_noise(alone, together, cosine)) / units
     return Signal(signal.shares, squares, means, cosine, variance)
 
@@ -254,12 +237,9 @@ def _crossed_noise(alone: float, together: float, cosine: float) -> float:
     return max(2 * (own + together * (pair * (1 + c * c) - 2 * c * given)), 0.0)
 
 
-def _pair_noise(
-    activation: Activation, state: State, shares: Array, scale: Array, cosine: float, centre: Array
-) -> float:
+def _pair_noise(grid: RowGrid, state: State, shares: Array, scale: Array, cosine: float, centre: Array) -> float:
     """Variance of `y_a y_b - c/2 (y_a^2 + y_b^2)` over units for two samples, y being `scale (h - centre)`."""
-    h, _ = state.on_grid(activation)
-    y = state.for_biases(scale)[:, None] * (h - state.for_biases(centre)[:, None])
+    y = state.for_biases(scale)[:, None] * (grid.value - state.for_biases(centre)[:, None])
     first, second, third = (state.over_samples(power, shares)[None] for power in (y, y * y, y**3))
     (of_squares,), (of_cubes,) = (
         series(*pair).weighted(state.bias_shares[None]) for pair in ((second, second), (third, first))
@@ -276,11 +256,10 @@ def _cosine_nodes(signal: Signal) -> tuple[float, float]:
     return signal.cosine - spread, signal.cosine + spread
 
 
-def _branch_nodes(activation: Activation, state: State, shares: Array, scale: Array) -> list[float]:
+def _branch_nodes(grid: RowGrid, state: State, shares: Array, scale: Array) -> list[float]:
     """`E[f_a f_b]` over pairs of samples, `f = scale phi(z)`, at the two nodes of the correlation."""
-    h, slope = state.on_grid(activation)
-    factors = state.for_biases(scale)[:, None]
-    value, rise = (state.over_samples(factors * f, shares) for f in (h, np.sqrt(state.variance)[:, None] * slope))
+    factors, slope = state.for_biases(scale)[:, None], np.sqrt(state.variance)[:, None] * grid.slope
+    value, rise = (state.over_samples(factors * f, shares) for f in (grid.value, slope))
     (kernel,) = series(value[None], value[None], rise[None]).weighted(state.bias_shares[None])
     return [kernel.at(c) for c in state.correlation_nodes()]
 

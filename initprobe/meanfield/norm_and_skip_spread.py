@@ -46,7 +46,7 @@ def spread_norm_and_skip(
 
     Args:
         activation: any record.
-        layers: as given to `predict_norm_and_skip`.
+        layers: as given to `norm_and_skip.forward_passes`.
         wirings: norm and skip of each layer.
         passes: the forward passes.
         gradients: predicted variance of dL/dh at every layer.
@@ -56,10 +56,7 @@ def spread_norm_and_skip(
     """
     lengths = lengths or [NO_EFFECT] * len(layers)
     with np.errstate(all="ignore"):
-        units = [
-            units_of(wiring.acting(activation), layer, wiring, here, samples)
-            for layer, wiring, here in zip(layers, wirings, passes, strict=True)
-        ]
+        units = units_of(activation, layers, wirings, passes, samples)
         of_batch, of_single = (
             [Step.of(*each) for each in zip(layers, wirings, passes, column, strict=True)]
             for column in zip(*units, strict=True)

@@ -19,6 +19,7 @@ from initprobe.meanfield.correlated_pairs import ORDER, hermite_grid, pair_momen
 from initprobe.meanfield.gain import NEUTRAL
 from initprobe.meanfield.moments import Moments, lookup, segment_nodes, segment_table, segments
 from initprobe.meanfield.phase_diagram import PhaseDiagram
+from initprobe.meanfield.roots import root
 
 Settling = Literal["converges", "vanishes", "diverges"]
 
@@ -308,11 +309,8 @@ def critical_line(activation: Activation, sigma_b: float) -> CriticalPoint | Non
     if not len(crossings):
         return None
     low, high = q[crossings[0]], q[crossings[0] + 1]
-    from scipy import optimize  # which takes 0.3 s, and most calls return above
-
-    tolerance = _FLOOR * _TOLERANCE
-    root = optimize.brentq(lambda at: float(_gap(activation, np.array([at]), sigma_b)[0]), low, high, xtol=tolerance)
-    return _critical_at(activation, root)
+    place = root(lambda at: float(_gap(activation, np.array([at]), sigma_b)[0]), low, high, _FLOOR * _TOLERANCE)
+    return _critical_at(activation, place)
 
 
 def _gap(activation: Activation, q: Array, sigma_b: float) -> Array:

@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PhaseDiagram(HasFigures):
-    """`FixedPoint` over a grid: `sigma_w` `(columns,)`, `sigma_b` `(rows,)`, every other array `(rows, columns)`.
+    """The fixed points of infinitely deep networks over a grid of scales, each as an array `(rows, columns)`.
 
-    `activation` is its name.
+    Attributes:
+        activation: its name.
+        sigma_w: std of the weights times sqrt(fan_in), `(columns,)`.
+        sigma_b: std of the biases, `(rows,)`.
+        settling, q, slope, chi_1, correlation, xi_q, xi_c, xi_gradient: as in `FixedPoint`.
     """
 
     activation: str

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -64,7 +65,7 @@ class _Split:
         second, both = np.where(is_apart, squares / rest, 0.0), np.where(is_apart, -means / rest, 0.0)
         return cls(gradient, _matrix(first, both, second), 1.0 + is_apart, units)
 
-    @property
+    @cached_property
     def across(self) -> Array:
         """Mean square over units of the part across h and 1, if it had all directions, `(groups,)`."""
         along = np.einsum("gij,gji->g", self.inverse, self.gradient.products) / self.units**2
@@ -108,7 +109,7 @@ class _Split:
 
 def _matrix(first: Array, both: Array, second: Array) -> Array:
     """Symmetric matrices, `(groups, 2, 2)`."""
-    return np.moveaxis(np.array([[first, both], [both, second]]), 2, 0)
+    return np.array([first, both, both, second]).T.reshape(-1, 2, 2)
 
 
 def _pair(first: Array, second: Array) -> Array:
@@ -164,7 +165,7 @@ class _Step:
         of_h = square * of.slope_square + 2 * scale * mean * of.weighted_mean + scale**2 * of.weighted_square
         return scale**2 * self.split.weighted(of.slope_square, _matrix(of_h, both, of.slope_square))
 
-    @property
+    @cached_property
     def pull(self) -> tuple[Array, Array]:
         """Of `v = s y phi'`, whose product with g is that of the gradient below with h: means of `v^2`, `(v h, v)`."""
         of, mean = self.averages, self.skipped[1]
@@ -196,7 +197,7 @@ class _Step:
         """Mean products of two numbers with p below the layer, from those with p above, `(groups, 2, 2)`."""
         return self.passed(np.einsum("gij,gj->gi", shared, self.split.coefficients(self.pull[1])))
 
-    @property
+    @cached_property
     def _shares(self) -> Array:
         """`g . h` and `g . 1` below, from the part along h, per `g . h`, `(groups, 2)`."""
         below = self.here.signal

@@ -91,16 +91,26 @@ class _Table:
         values = [grid.mean(f) for f in (*powers, d, z * z * d)] + [f @ grid.fourth for f in powers]
         values += [f @ weights for weights in (first, second) for f in powers[:2]]
         self._values = np.stack(values, axis=1)
+        self._slopes = np.ascontiguousarray(self._values[:, 4:6])
 
     def at(self, variance: Array) -> _Units:
         """The averages for z of the given variances, `(networks, rows)`."""
-        places = np.clip((np.log(variance) - _LOW) * ((_STEPS - 1) / (_HIGH - _LOW)), 0.0, _STEPS - 1.001)
-        low = np.nan_to_num(places).astype(np.intp)  # rows without length have no prediction: their averages are nan
-        values = self._values[low]
-        values += (places - low)[..., None] * (self._values[low + 1] - values)
-        columns = np.moveaxis(values, -1, 0)
+        columns = self._between(self._values, variance)
         mean, square, cube, fourth, slope_square, pull = columns[:6]
         return _Units(mean, square, cube, fourth, slope_square, pull, columns[6:10], columns[10:])
+
+    def slopes_at(self, variance: Array) -> tuple[Array, Array]:
+        """`slope_square` and `pull` of these averages, all that the way back needs."""
+        slope_square, pull = self._between(self._slopes, variance)
+        return slope_square, pull
+
+    def _between(self, table: Array, variance: Array) -> Array:
+        """Columns of a table, interpolated in the log of the variance, `(columns, networks, rows)`."""
+        places = np.clip((np.log(variance) - _LOW) * ((_STEPS - 1) / (_HIGH - _LOW)), 0.0, _STEPS - 1.001)
+        low = np.nan_to_num(places).astype(np.intp)  # rows without length have no prediction: their averages are nan
+        values = table[low]
+        values += (places - low)[..., None] * (table[low + 1] - values)
+        return np.moveaxis(values, -1, 0)
 
 
 @dataclass(frozen=True)
@@ -290,8 +300,8 @@ class _Simulation:
                 around = gradient
             delta = inner = skip**2 * gradient
             if wiring.by_batch:
-                units = self._table.at(each.z)
-                inner, delta = self._behind_norm(gradient * skip**2, each.z, units), delta * units.slope_square
+                slopes = self._table.slopes_at(each.z)
+                inner, delta = self._behind_norm(gradient * skip**2, each.z, *slopes), delta * slopes[0]
                 inner = inner * each.widened * (each.lengths[0].mean() / each.lengths.mean(axis=1, keepdims=True))
             weight = (each.lengths * inner).mean(axis=1)
             simulated.append((of_h, delta.mean(axis=1), weight))
@@ -301,9 +311,9 @@ class _Simulation:
                 gradient = gradient + around
         return simulated[::-1]
 
-    def _behind_norm(self, gradient: Array, z: Array, units: _Units) -> Array:
+    def _behind_norm(self, gradient: Array, z: Array, slope_square: Array, pull: Array) -> Array:
         """Mean square of dL/dy of each row: a norm removes the mean over the batch, and the part along z."""
-        square, along = (gradient * of for of in (units.slope_square, units.pull))
+        square, along = gradient * slope_square, gradient * pull
         common = square.mean(axis=1, keepdims=True) + z * along.mean(axis=1, keepdims=True)
         return np.asarray(np.maximum(square - (2 * (square + along) - common) / self._batch, 0.0))
 

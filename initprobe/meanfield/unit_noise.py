@@ -31,6 +31,7 @@ class Noise:
 
     Attributes:
         mean: `E[f]`, `(layers, functions)`.
+        rise: `dE[f]` by the mean of z in standard deviations, `(layers, functions)`.
         slope: `dE[f] / dlog q`, `(layers, functions)`.
         curvature: `q^2 d^2 E[f] / dq^2`, `(layers, functions)`.
         offset: what the weights add to `E[f]` at finite width, `(layers, functions)`.
@@ -42,6 +43,7 @@ class Noise:
     """
 
     mean: Array
+    rise: Array
     slope: Array
     curvature: Array
     offset: Array
@@ -50,6 +52,10 @@ class Noise:
     length: Array
     same: Array
     other: Array
+
+    def of_layer(self, number: int) -> Noise:
+        """The noise of one layer, counted from 0."""
+        return Noise(*(values[number : number + 1] for values in vars(self).values()))
 
     def relative(self, covariances: Array, first: int, second: int) -> Array:
         """Covariance of two functions divided by their means, `(layers,)`.
@@ -111,8 +117,8 @@ def _noise(activation: Activation, layers: Sequence[Layer], states: Sequence[Sta
     functions = _functions(activation, stack.groups)
     by_bias = stack.groups.over_samples(functions, stack.groups.sample_shares)
     coefficients = _coefficients(by_bias, stack.groups)
-    scales = (0, 1.0), (2, 1 / math.sqrt(2)), (4, math.sqrt(6) / 2)
-    mean, slope, curvature = (scale * coefficients[..., order].T for order, scale in scales)
+    scales = (0, 1.0), (1, 1.0), (2, 1 / math.sqrt(2)), (4, math.sqrt(6) / 2)
+    mean, rise, slope, curvature = (scale * coefficients[..., order].T for order, scale in scales)
     mean[_is_cut_off(mean[:, HH], stack.groups)] = np.nan
     same, other = _same(functions, coefficients, stack), _other(by_bias, stack)
     other += stack.cokurtosis[:, None, None] * (slope[:, :, None] * slope[:, None, :])
@@ -122,6 +128,7 @@ def _noise(activation: Activation, layers: Sequence[Layer], states: Sequence[Sta
     excess = np.where(orthogonal, -1 / np.maximum(n_in, n_out), stack.kurtosis / 6)
     return Noise(
         mean=mean,
+        rise=rise,
         slope=slope,
         curvature=curvature,
         offset=excess[:, None] * curvature,

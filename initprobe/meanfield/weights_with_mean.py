@@ -64,13 +64,15 @@ def spread_with_means(
     """
     with np.errstate(all="ignore"):
         signal = Signal(*sample_groups(inputs, split=True), inputs.cosine, inputs.cosine_variance)
-        steps, single = [], []
+        passes, around = [], [PLAIN] * len(layers)
         for layer, prediction in zip(layers, theory, strict=True):
-            here = _plain_pass(activation, layer, prediction.state, signal)
-            of_batch, of_single = units_of(activation, layer, PLAIN, here, samples)
-            steps.append(Step.of(layer, PLAIN, here, of_batch))
-            single.append(Step.of(layer, PLAIN, here, of_single))
-            signal = here.output
+            passes.append(_plain_pass(activation, layer, prediction.state, signal))
+            signal = passes[-1].output
+        units = units_of(activation, layers, around, passes, samples)
+        steps, single = (
+            [Step.of(*each) for each in zip(layers, around, passes, column, strict=True)]
+            for column in zip(*units, strict=True)
+        )
         spreads, (_, apart) = spreads_of(steps, single, None, samples), branch_weights(steps)
         totals = [prediction.output_gradient_variance for prediction in theory]
         shared = [1 - min(alone / total, 1.0) if total > 0 else 0.0 for alone, total in zip(apart, totals, strict=True)]

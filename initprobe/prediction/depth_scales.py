@@ -77,9 +77,7 @@ def _fitted(points: Iterator[Point], sign: int, limit: float | None) -> DepthSca
 
 def _gradients(layers: Sequence[LayerStats]) -> Iterator[Point]:
     """Logs of Var(dL/dh)."""
-    for layer in layers:
-        if layer.inside_branch:
-            continue
+    for layer in [layer for layer in layers if not layer.inside_branch]:
         measured, predicted = layer.output_gradient.variance_log10, _predicted(layer, "output_gradient_variance")
         if measured is not None and predicted:
             yield layer.layer, measured * math.log(10), math.log(predicted)

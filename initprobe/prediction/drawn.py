@@ -11,7 +11,7 @@ import numpy as np
 from initprobe.activations.skips import Wiring
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.drawn_batches import DrawnNetworks, Estimate, drawn_networks, plan_of
-from initprobe.meanfield.finite_width import LayerSpread, Spread
+from initprobe.meanfield.finite_width import NO_SPREAD, LayerSpread, Spread
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.predict import LayerTheory
@@ -125,13 +125,19 @@ def _spread(spread: LayerSpread, drawn: DrawnNetworks, number: int, is_last: boo
         sd = float(estimate.sd[number])
         return Spread(0.0 if sd < _ROUNDING else sd, 0.0)
 
+    is_bounded = number >= drawn.last_unbounded
     return LayerSpread(
         preactivation=of(drawn.preactivation),
         output=Spread(max(of(drawn.output).sd, _RARE * np.nan_to_num(spread.output.sd)), 0.0),
-        output_gradient=spread.output_gradient if is_last else of(drawn.output_gradient),
+        output_gradient=spread.output_gradient if is_last else of(drawn.output_gradient) if is_bounded else NO_SPREAD,
         preactivation_gradient=of(drawn.preactivation_gradient),
         weight_gradient=of(drawn.weight_gradient),
         underived_output=float(drawn.output.error[number]),
-        underived_gradient=0.0 if is_last else float(drawn.output_gradient.error[number]),
-        underived_weight=float(drawn.weight_gradient.error[number]),
+        underived_gradient=0.0 if is_last else _error(drawn.output_gradient, number, is_known=is_bounded),
+        # The gradient of a layer's weights has passed its own norm.
+        underived_weight=_error(drawn.weight_gradient, number, is_known=number > drawn.last_unbounded),
     )
+
+
+def _error(estimate: Estimate, number: int, is_known: bool) -> float:
+    return float(estimate.error[number]) if is_known else math.inf

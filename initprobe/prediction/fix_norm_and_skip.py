@@ -19,10 +19,10 @@ from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.predict import LayerTheory, predict
 from initprobe.prediction.command_line import command_line
 from initprobe.prediction.fix_plain import PlainFixes, changed, common_initializers, level_gains
-from initprobe.prediction.fix_trial import FixSearch, Works
+from initprobe.prediction.fix_trial import FixSearch, Works, differ_by_scale
 from initprobe.prediction.fix_wider import wider, with_units
 from initprobe.prediction.forecast import COMMON_SHARE, Forecast, Network
-from initprobe.prediction.predict import norm_and_skip_theory
+from initprobe.prediction.infinite_width import norm_and_skip_theory
 from initprobe.prediction.rules import no_series, rules_of
 from initprobe.prediction.typical import HALF, loss_probability
 from initprobe.results.summary import TypicalDraw
@@ -132,7 +132,7 @@ def _structure_kept(
         return
     if config.bias_init is None:
         fixes = PlainFixes(config, sizes, inputs, original)
-        yield from (each for each in fixes.predicted() if _keeps_apart(_theory(each, sizes, inputs), inputs, each))
+        yield from (each for each in fixes.predicted() if _keeps_apart(each, _in_theory(each, sizes, inputs), inputs))
     else:
         others = _with_common_weights(config, level_gains(config.activation))
         yield from _that_hold(others, sizes, inputs)
@@ -235,7 +235,14 @@ def _with_common_weights(config: ProbeConfig, more: Iterable[str] = ()) -> Itera
 
 def _that_hold(candidates: Iterable[ProbeConfig], sizes: Sequence[int], inputs: InputMoments) -> Iterator[ProbeConfig]:
     """The candidates that are predicted to hold."""
-    return (candidate for candidate in candidates if holds(candidate, sizes, inputs))
+    failed: list[ProbeConfig] = []
+    for candidate in candidates:
+        if any(differ_by_scale(candidate, other, tuple(sizes)) for other in failed):
+            continue
+        if holds(candidate, sizes, inputs):
+            yield candidate
+        else:
+            failed.append(candidate)
 
 
 def holds(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, *, distinct: bool = True) -> bool:
@@ -251,33 +258,40 @@ def holds(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, *, di
         config.residual and not branches(sizes, config.block)
     ):
         return False
-    if config.residual and (loss_probability(config, sizes, inputs) or 0.0) > HALF:
-        return False  # the layers between branches lose the signal
     with np.errstate(all="ignore"):
-        layers = _theory(config, sizes, inputs)
-        steepest = np.nanmax([0.0, *(layer.length_slope for layer in layers)])
-        if steepest ** (len(layers) - 1) >= config.thresholds.unstable:
+        series = None if config.is_plain else norm_and_skip_theory(config, sizes, inputs, _batch(config, inputs))
+        layers = _in_theory(config, sizes, inputs) if series is None else series.layers
+        if not _stays_level(config, sizes, inputs, layers, distinct):
             return False
-        forecast, cosines = _forecast(config, sizes, inputs, layers)
+    # Last, since it takes longest: the layers between branches may lose the signal.
+    return not (config.residual and (loss_probability(config, sizes, inputs, series) or 0.0) > HALF)
+
+
+def _stays_level(
+    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, layers: Sequence[LayerTheory], distinct: bool
+) -> bool:
+    """Whether the variances of a network are predicted to stay level, and its inputs to stay different."""
+    steepest = np.nanmax([0.0, *(layer.length_slope for layer in layers)])
+    if steepest ** (len(layers) - 1) >= config.thresholds.unstable:
+        return False
+    forecast, cosines = _forecast(config, sizes, inputs, layers)
     alike = 1 - config.thresholds.indistinct
     if config.is_plain:
-        apart = _keeps_apart(layers, inputs, config)
+        apart = _keeps_apart(config, layers, inputs)
     else:
         apart = not distinct or not cosines[0] < alike < max(cosines)
     return apart and forecast.holds(COMMON_SHARE)
 
 
-def _keeps_apart(layers: Sequence[LayerTheory], inputs: InputMoments, config: ProbeConfig) -> bool:
+def _keeps_apart(config: ProbeConfig, layers: Sequence[LayerTheory], inputs: InputMoments) -> bool:
     """Whether a plain network keeps some distance between two inputs, by the verdict's limit; True if unknown."""
     least = (1 - inputs.cosine) * least_distance(config.thresholds)
     return not 1 - layers[-1].correlation < least
 
 
-def _theory(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> tuple[LayerTheory, ...]:
-    """The prediction for each layer; weight gradients are those of one sample."""
-    if config.is_plain:
-        return predict(config.activation, rules_of(config, sizes), inputs, 1)
-    return norm_and_skip_theory(config, sizes, inputs, _batch(config, inputs))
+def _in_theory(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> tuple[LayerTheory, ...]:
+    """The prediction for each layer of a plain network; weight gradients are those of one sample."""
+    return predict(config.activation, rules_of(config, sizes), inputs, 1)
 
 
 def _batch(config: ProbeConfig, inputs: InputMoments) -> int:

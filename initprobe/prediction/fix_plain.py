@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Unpack, cast
 
 from initprobe.activations.record import Activation
@@ -36,7 +37,7 @@ class PlainFixes:
     def predicted(self) -> Iterator[ProbeConfig]:
         """Those that theory predicts to keep the signal."""
         activation = self.config.activation
-        yield from self._that_hold((*common_initializers(activation), *level_gains(activation)), COMMON_SHARE)
+        yield from self._that_hold(chain(common_initializers(activation), level_gains(activation)), COMMON_SHARE)
         gain = self._most_level_gain
         if gain is not None and self._network.scaled(gain).holds(LAST_RESORT_SHARE):
             yield from self._with_initializers([f"lecun:gain={gain:g}"])
@@ -57,13 +58,13 @@ class PlainFixes:
     def _most_level_gain(self) -> float | None:
         return most_level_gain(self._network)
 
-    def _that_hold(self, names: Sequence[str], share: float, *, chance: bool = True) -> Iterator[ProbeConfig]:
+    def _that_hold(self, names: Iterable[str], share: float, *, chance: bool = True) -> Iterator[ProbeConfig]:
         """The experiments with these weights that are predicted to pass; `share` and `chance` as in `holds`."""
         for candidate in self._with_initializers(names):
             if self._network.forecast(self._network.variances(candidate.initializer)).holds(share, chance=chance):
                 yield candidate
 
-    def _with_initializers(self, names: Sequence[str]) -> Iterator[ProbeConfig]:
+    def _with_initializers(self, names: Iterable[str]) -> Iterator[ProbeConfig]:
         """The experiments with these weights."""
         for name in names:
             candidate = changed(self.config, init=name, bias_init=None)

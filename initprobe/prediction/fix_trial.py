@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from initprobe.config.probe_config import ProbeConfig
+from initprobe.initializers.record import Initializer
 
 # Runs a changed experiment; True if its verdict is healthy.
 Works = Callable[[ProbeConfig], bool]
@@ -16,6 +17,8 @@ Works = Callable[[ProbeConfig], bool]
 _MOST_TRIALS = 10
 # Two variances this close, relative, are of one distribution under two names; `lecun:gain=1.41` is `he`.
 _SAME = 0.02
+# Chosen: a factor of variances that leaves the epsilon of a norm negligible, as it is for weights in common use.
+_SMALL, _ROUNDING = 4.0, 1e-9
 
 
 @dataclass
@@ -49,12 +52,42 @@ class FixSearch:
 
 def _renamed(candidate: ProbeConfig, original: ProbeConfig) -> bool:
     """Whether two experiments differ by the name of their weights at most."""
-    fields = [name for name in ProbeConfig.model_fields if name != "init"]
-    if original.weights is not None or any(getattr(candidate, name) != getattr(original, name) for name in fields):
+    if original.weights is not None or not _differ_by_init(candidate, original):
         return False
     if candidate.initializer.bias != original.initializer.bias and candidate.bias_init is None:
         return False
     return same_weights(candidate, original, candidate.nominal_sizes)
+
+
+def _differ_by_init(first: ProbeConfig, second: ProbeConfig) -> bool:
+    """Whether two experiments differ by their initializer at most."""
+    fields = (name for name in ProbeConfig.model_fields if name != "init")
+    return all(getattr(first, name) == getattr(second, name) for name in fields)
+
+
+def differ_by_scale(first: ProbeConfig, second: ProbeConfig, sizes: tuple[int, ...]) -> bool:
+    """Whether one small factor of all weights is all that two experiments differ by, and every norm divides it out.
+
+    Args:
+        first: one experiment.
+        second: the other.
+        sizes: features of the input, then units of each layer.
+    """
+    rule, other_rule = first.initializer, second.initializer
+    if first.norm == "none" or first.block > 1 or not _differ_by_init(first, second) or _law(rule) != _law(other_rule):
+        return False
+    if any(each.bias_initializer.mean or each.bias_initializer.variance(*sizes[:2]) for each in (first, second)):
+        return False  # the factor would change their share in z
+    variances = [(rule.variance(*fans), other_rule.variance(*fans)) for fans in set(pairwise(sizes))]
+    if not all(map(all, variances)):
+        return False
+    factors = [own / reference for own, reference in variances]
+    return min(factors) >= 1 / _SMALL and max(factors) <= min(_SMALL, min(factors) * (1 + _ROUNDING))
+
+
+def _law(rule: Initializer) -> tuple[object, ...]:
+    """What two rules for weights share that differ by their variance."""
+    return rule.distribution.name, rule.mean, rule.fit
 
 
 def same_weights(first: ProbeConfig, second: ProbeConfig, sizes: tuple[int, ...]) -> bool:
@@ -66,7 +99,7 @@ def same_weights(first: ProbeConfig, second: ProbeConfig, sizes: tuple[int, ...]
         sizes: features of the input, then units of each layer.
     """
     rule, other_rule = first.initializer, second.initializer
-    if (rule.distribution.name, rule.mean, rule.fit) != (other_rule.distribution.name, other_rule.mean, other_rule.fit):
+    if _law(rule) != _law(other_rule):
         return False
     return all(
         math.isclose(rule.variance(*fans), other_rule.variance(*fans), rel_tol=_SAME) for fans in set(pairwise(sizes))

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from initprobe.activations.skips import Wiring, wirings
+from initprobe.activations.skips import wirings
 from initprobe.arrays import Array, finite
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.finite_width import UNKNOWN, LayerSpread, Spread, spread, with_biases
 from initprobe.meanfield.input_moments import InputMoments, similar_rows
-from initprobe.meanfield.layer import Layer, State, layer_batches
+from initprobe.meanfield.layer import State, layer_batches
 from initprobe.meanfield.moments import histograms
 from initprobe.meanfield.predict import LayerTheory, predict
 from initprobe.prediction.drawn import are_drawn, with_drawn_networks
+from initprobe.prediction.infinite_width import AtInfiniteWidth, norm_and_skip_theory, surrounded
 from initprobe.prediction.rules import no_series, no_theory, rules_of
 from initprobe.results.base import TENSORS, Histogram
 from initprobe.results.layers import LayerStats, TensorStats
@@ -52,7 +53,13 @@ class NetworkPrediction:
 
 
 def predict_network(
-    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, samples: int, *, drawing: bool = True
+    config: ProbeConfig,
+    sizes: Sequence[int],
+    inputs: InputMoments,
+    samples: int,
+    *,
+    drawing: bool = True,
+    at_infinite_width: AtInfiniteWidth | None = None,
 ) -> NetworkPrediction | None:
     """The prediction for a network; None where mean-field theory does not apply.
 
@@ -62,13 +69,16 @@ def predict_network(
         inputs: moments of the input.
         samples: number of samples per draw.
         drawing: whether networks may be drawn where the series is too short, which takes up to some seconds.
+        at_infinite_width: of a normalised or residual network, if it is known.
     """
     batch = samples // config.batches
-    if no_theory(config, sizes, inputs, batch) or (not drawing and no_series(config, sizes, inputs, batch)):
+    fault = no_series(config, sizes, inputs, batch)
+    if fault and (not drawing or no_theory(config, sizes, inputs, batch)):
         return None
     with np.errstate(all="ignore"):  # a prediction may leave the float range as a measurement may
         if not config.is_plain:
-            return _norm_and_skip_prediction(config, sizes, inputs, samples, drawing)
+            series = at_infinite_width or norm_and_skip_theory(config, sizes, inputs, batch)
+            return _norm_and_skip_prediction(config, sizes, inputs, samples, series, drawing, has_series=fault is None)
         rules = rules_of(config, sizes)
         layers = predict(config.activation, rules, inputs, samples)
         if any(layer.weight_mean for layer in rules):
@@ -89,21 +99,26 @@ def predict_network(
 
 
 def _norm_and_skip_prediction(
-    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, samples: int, drawing: bool
+    config: ProbeConfig,
+    sizes: Sequence[int],
+    inputs: InputMoments,
+    samples: int,
+    series: AtInfiniteWidth,
+    drawing: bool,
+    *,
+    has_series: bool,
 ) -> NetworkPrediction:
     """The prediction for a normalised or residual network."""
-    from initprobe.meanfield.norm_and_skip import forward_passes, theory_of
     from initprobe.meanfield.norm_and_skip_spread import spread_norm_and_skip
     from initprobe.meanfield.row_lengths import NO_EFFECT, length_effects
 
-    around, rules, batch = *_surrounded(config, sizes), samples // config.batches
-    passes = forward_passes(config.activation, rules, around, inputs, batch)
+    rules, around, batch, passes, theory_of_sample = series
     lengths = [NO_EFFECT] * len(rules)
     if config.norm == "batch":
         lengths = length_effects(config.activation, rules, around, passes, batch)
     layers = [
         _with_lengths(replace(theory, weight_gradient_variance=samples * theory.weight_gradient_variance), each)
-        for theory, each in zip(theory_of(rules, around, passes, batch), lengths, strict=True)
+        for theory, each in zip(theory_of_sample, lengths, strict=True)
     ]
     gradients = [theory.output_gradient_variance for theory in layers]
     try:
@@ -114,8 +129,8 @@ def _norm_and_skip_prediction(
         spreads = [UNKNOWN] * len(layers)
     if config.residual and config.norm != "batch":
         layers, spreads = with_biases(layers, spreads)
-    if drawing and (are_drawn(rules, around, spreads, inputs, batch) or no_series(config, sizes, inputs, batch)):
-        with_means = _surrounded(config, sizes, with_means=True)[1]
+    if drawing and (not has_series or are_drawn(rules, around, spreads, inputs, batch)):
+        with_means = surrounded(config, sizes, with_means=True)[1]
         drawn = with_drawn_networks(config, with_means, around, inputs, samples, layers, spreads)
         if drawn is not None:
             return NetworkPrediction(_where_known(drawn[0], drawn[1], _MOST_LEFT_OUT[0]), drawn[1])
@@ -196,43 +211,6 @@ def with_predictions(
             layer.model_copy(update={"theory": _prediction(config, layer, theory, noise, in_bins)})
             for layer, theory, noise, in_bins in columns
         )
-
-
-def norm_and_skip_theory(
-    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, batch: int
-) -> tuple[LayerTheory, ...]:
-    """The prediction for every layer of a normalised or residual network.
-
-    Args:
-        config: of the run.
-        sizes: features of the input, then units of each layer.
-        inputs: moments of the input.
-        batch: number of samples in one batch.
-
-    Returns:
-        First layer to last; weight gradients are those of one sample.
-    """
-    from initprobe.meanfield.norm_and_skip import predict_norm_and_skip
-
-    around, rules = _surrounded(config, sizes)
-    return predict_norm_and_skip(config.activation, rules, around, inputs, batch)
-
-
-def _surrounded(
-    config: ProbeConfig, sizes: Sequence[int], *, with_means: bool = False
-) -> tuple[list[Wiring], list[Layer]]:
-    """The norm and skip of every layer, and its rules, with weights of 0 where a branch starts at 0.
-
-    Means of weights are kept for drawn networks alone.
-    """
-    around, of_config = wirings(config, sizes), rules_of(config, sizes)
-    if not with_means:
-        of_config = [replace(layer_rule, weight_mean=0.0) for layer_rule in of_config]
-    rules = [
-        replace(layer_rule, weight_variance=0.0, weight_mean=0.0) if wiring.zero else layer_rule
-        for layer_rule, wiring in zip(of_config, around, strict=True)
-    ]
-    return around, rules
 
 
 def _prediction(

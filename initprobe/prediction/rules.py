@@ -64,7 +64,7 @@ def _series_fault(
     config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments | None, batch: int | None
 ) -> str | None:
     """Why a series in 1/width and 1/batch does not hold, where networks can be drawn in its place."""
-    if not (config.is_plain or removes_means(config)) and any(layer.weight_mean for layer in rules_of(config, sizes)):
+    if are_rows_needed(config, sizes):
         return (
             f"no mean-field prediction: {config.initializer.name} weights have a mean, which theory of residual "
             "networks and batch norm does not cover"
@@ -125,13 +125,32 @@ def _own_fault(init: OwnInitializer, sizes: Sequence[int]) -> str | None:
 
 
 def pooled(inputs: Sequence[InputMoments]) -> InputMoments:
-    """The input moments of all draws together; pairs of samples are within a draw, and `gram` is of the first."""
+    """The input moments of all draws together; pairs are within a draw, `gram` and `rows` of the first."""
     return InputMoments(
         np.concatenate([moments.mean_squares for moments in inputs]),
         np.concatenate([moments.means for moments in inputs]),
         **{name: average([getattr(moments, name) for moments in inputs]) for name in _PAIR_STATISTICS},
-        gram=next((moments.gram for moments in inputs if moments.gram is not None), None),
+        gram=_first_of(inputs, "gram"),
+        rows=_first_of(inputs, "rows"),
     )
+
+
+def _first_of(inputs: Sequence[InputMoments], name: str) -> Array | None:
+    """The first value that is not None."""
+    return next((value for moments in inputs if (value := getattr(moments, name)) is not None), None)
+
+
+def are_rows_needed(config: ProbeConfig, sizes: Sequence[int]) -> bool:
+    """Whether a prediction needs the rows of the input themselves.
+
+    The weights of a normalised or residual network then have a mean. It adds the sum of a row to z.
+
+    Args:
+        config: of the run.
+        sizes: features of the input, then units of each layer.
+    """
+    is_series = config.is_plain or removes_means(config)
+    return not is_series and any(layer.weight_mean for layer in rules_of(config, sizes))
 
 
 def bias_stds(config: ProbeConfig, sizes: Sequence[int]) -> list[float]:

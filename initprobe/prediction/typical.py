@@ -15,6 +15,7 @@ from initprobe.config.arguments import ConfigFields
 from initprobe.config.probe_config import DEFAULT_BATCH, ProbeConfig
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.typical import LengthLogs, length_logs, logs_with_skips, lost_by_batch
+from initprobe.prediction.infinite_width import AtInfiniteWidth
 from initprobe.prediction.predict import NetworkPrediction, predict_network
 from initprobe.prediction.rules import rules_of
 from initprobe.results.summary import TypicalDraw
@@ -129,7 +130,12 @@ def _record(logs: LengthLogs, numbers: Sequence[int], variance: float) -> Typica
     )
 
 
-def loss_probability(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> float | None:
+def loss_probability(
+    config: ProbeConfig,
+    sizes: Sequence[int],
+    inputs: InputMoments,
+    at_infinite_width: AtInfiniteWidth | None = None,
+) -> float | None:
     """The probability that a draw of an experiment loses its signal; None where `typical_draw` is None.
 
     It judges candidates for a fix, of which there are many. So no networks are drawn for it.
@@ -138,7 +144,10 @@ def loss_probability(config: ProbeConfig, sizes: Sequence[int], inputs: InputMom
         config: the experiment.
         sizes: features of the input, then units of each layer.
         inputs: moments of the samples.
+        at_infinite_width: of a normalised or residual network, if it is known.
     """
-    prediction = predict_network(config, sizes, inputs, len(inputs.mean_squares), drawing=False)
+    prediction = predict_network(
+        config, sizes, inputs, len(inputs.mean_squares), drawing=False, at_infinite_width=at_infinite_width
+    )
     drawn = typical_draw(config, sizes, inputs, prediction)
     return None if drawn is None else drawn.loss_probability

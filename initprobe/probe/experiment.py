@@ -14,7 +14,7 @@ import numpy as np
 from initprobe.activations.skips import Wiring, branches, wirings
 from initprobe.arrays import Array, standard_normal
 from initprobe.config.consistency import check_fit_samples
-from initprobe.config.probe_config import DEFAULT_BATCH, ProbeConfig
+from initprobe.config.probe_config import DEFAULT_BATCH, ProbeConfig, require_config
 from initprobe.config.resolved import check_resolved
 from initprobe.data.datasets import Dataset
 from initprobe.data.tables import read_labels, read_table, standardized
@@ -84,8 +84,7 @@ def prepare(config: ProbeConfig, width_field: str = "width") -> Experiment:
         ConfigError: the data does not fit the sizes in the config.
         MemoryLimitError: the run would not fit in memory.
     """
-    if not isinstance(config, ProbeConfig):
-        raise ConfigError(f"must be a ProbeConfig, as in ProbeConfig(init='he', act='relu'), not {config!r:.60}")
+    require_config(config)
     config = check_resolved(config)
     check_layers(config.depth)
     table = _read_input(config)
@@ -118,12 +117,11 @@ def _features(config: ProbeConfig, table: Array | None) -> int:
 def _check_sizes(config: ProbeConfig, sizes: Sequence[int]) -> None:
     """Make sure that the initializer and the skips can be used with these sizes."""
     if config.initializer.distribution.name == "identity" and len(set(sizes)) > 1:
-        raise ConfigError(
-            "init: identity needs every layer square; make input_width and widths equal, or use orthogonal"
-        )
+        way_out = "make `input_width` and `widths` equal, or use orthogonal"
+        raise ConfigError(f"identity needs square layers; {way_out}", field="init")
     if config.residual and not branches(sizes, config.block):
         whole = "layer" if config.block == 1 else f"block of {config.block} layers"
-        raise ConfigError(f"residual: no {whole} is as wide as its input, so none has a skip; repeat a width")
+        raise ConfigError(f"no {whole} is as wide as its input, so none has a skip; repeat a width", field="residual")
 
 
 def _try_own(config: ProbeConfig, sizes: Sequence[int]) -> None:
@@ -174,8 +172,8 @@ def _chosen_rows(config: ProbeConfig, table: Array | None, batch: int) -> Array 
     wanted = batch * config.batches
     if wanted > len(table) or batch < 2:
         raise ConfigError(
-            f"{config.input} has {len(table)} rows, not the {max(batch, 2)} x {config.batches} "
-            "that batch x batches takes; lower one"
+            f"`batch` x `batches` is {max(batch, 2)} x {config.batches}, but {config.input} has {len(table)} rows; "
+            "lower one of the two"
         )
     if wanted == len(table):
         return None

@@ -26,7 +26,7 @@ from initprobe.engine.threads import Workers, checked_threads, workers
 from initprobe.meanfield.input_moments import InputMoments, add_moments
 from initprobe.prediction.depth_scales import depth_scales
 from initprobe.prediction.predict import predict_network, with_predictions
-from initprobe.prediction.rules import bias_stds, no_theory, pooled
+from initprobe.prediction.rules import are_rows_needed, bias_stds, no_theory, pooled
 from initprobe.prediction.typical import typical_draw
 from initprobe.probe.buffers import BatchContext, Buffers, WeightGradients
 from initprobe.probe.describe import describe
@@ -57,7 +57,7 @@ def run(config: ProbeConfig, *, threads: int | None = None, progress: Progress |
     Args:
         config: the settings.
         threads: threads to use; None for all available processors. The numbers do not depend on it.
-        progress: called with (steps done, steps in all).
+        progress: called with (steps done, total steps).
 
     Returns:
         The statistics of every layer, theory, and the diagnosis.
@@ -156,7 +156,7 @@ def _judged(experiment: Experiment, threads: int | None, progress: Progress | No
             step=step,
             environment=environment(threads),
             elapsed_s=time.perf_counter() - started,
-            theory_note=no_theory(config, experiment.sizes, inputs, experiment.batch),
+            theory_note=None if prediction else no_theory(config, experiment.sizes, inputs, experiment.batch),
             depth_scales=scales,
             typical=typical_draw(config, experiment.sizes, inputs, prediction),
             input=_input_stats(inputs),
@@ -187,6 +187,11 @@ class _Session:
     steps: Steps
     inputs: list[InputMoments] = field(default_factory=list)
 
+    def measure(self, x: Array) -> InputMoments:
+        """Moments of a batch of the input; the rows of the first are kept where theory needs them."""
+        keep = not self.inputs and are_rows_needed(self.experiment.config, self.experiment.sizes)
+        return InputMoments.measure(x, keep_rows=keep)
+
     def context(self, layers: Sequence[Layer], sums: Sequence[Array]) -> BatchContext:
         """What a batch of one network needs; `sums` are room for dL/dW over batches."""
         config = self.experiment.config
@@ -196,11 +201,8 @@ class _Session:
     def batch(self, streams: Streams, number: int) -> tuple[Array, Array]:
         """The input of a batch and dL/dh of its last layer."""
         size = self.experiment.batch
-        rows = number * size, (number + 1) * size
-        return (
-            input_rows(self.experiment, streams, *rows, self.pool),
-            seed_gradient(self.experiment, streams, *rows, self.pool),
-        )
+        of_batch = self.experiment, streams, number * size, (number + 1) * size, self.pool
+        return input_rows(*of_batch), seed_gradient(*of_batch)
 
 
 def _session(experiment: Experiment, pool: Workers, progress: Progress | None) -> _Session:
@@ -249,7 +251,7 @@ def _probe_network(session: _Session, draw: int) -> _Network:
     exponents: list[int] = []
     for number in range(experiment.config.batches):
         x, g = session.batch(streams, number)
-        pool.later(InputMoments.measure, [x], partial(add_moments, session.inputs))
+        pool.later(session.measure, [x], partial(add_moments, session.inputs))
         if number == 0 and experiment.task is not None:
             learner = learner_of(experiment.task, layers, streams, pool)
             start = start_of(experiment.task, learner, x, experiment.task.of(x, 0, streams))

@@ -28,7 +28,9 @@ _PROCESS = (
     Word("run", "One experiment, measured. `initprobe run` makes one, a sweep makes many.", see=("experiment", "draw")),
     Word("experiment", "All settings of a run: initializer, activation, sizes, input, draws and seed.", see=("run",)),
     Word(
-        "finding", "One observation of a rule of the verdict, with its layer and the numbers.", see=("verdict", "rule")
+        "finding",
+        "A fault or a remark that a rule of the verdict reports, with its layer and numbers.",
+        see=("verdict", "rule"),
     ),
     Word(
         "contract",
@@ -88,8 +90,8 @@ _PROCESS = (
     ),
     Word(
         "update",
-        "fan_in rms(dW) rms(input), the largest change of z that training of W makes. W must be aligned with the input "
-        "for it. Before a norm it is relative to z.",
+        "fan_in rms(dW) rms(input): the largest change of z that a change dW of the weights can make. It is reached "
+        "where dW is aligned with the input. Before a norm it is relative to z.",
         ("own change", "own_change"),
         see=("transfer",),
     ),
@@ -97,22 +99,22 @@ _PROCESS = (
         "formats",
         "Small floating-point formats: float16, bfloat16, float8_e4m3fn, float8_e5m2. `--formats` counts what each "
         "tensor would lose in them. Nothing is computed in them: entries of the float32 network are counted. The "
-        "verdict judges 16-bit formats without scales, but gradients with a loss scale. It judges 8-bit formats with "
+        "verdict judges 16-bit formats without a scale, but gradients with a loss scale. It judges 8-bit formats with "
         "the best scale of each tensor.",
         ("number formats", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"),
         see=("lost/subnormal %", "loss scale", "lost-in-format"),
     ),
     Word(
         "loss scale",
-        "A factor for the loss, and so for all gradients, which are divided by it before the step. The one that is "
-        "named lets no gradient leave the range, and fewest become 0. `initprobe run` starts the gradient with N(0, 1) "
-        "at the last layer. For a loss whose gradient there has another rms, divide the scale by this rms.",
+        "A factor of the loss, and so of all gradients, which are divided by it before the step. With the scale that "
+        "is printed, no gradient leaves the range, and the fewest become 0. `initprobe run` starts the gradient with "
+        "N(0, 1) at the last layer. For a loss whose gradient there has another rms, divide the scale by this rms.",
         see=("formats",),
         reference="Micikevicius et al. 2018, arXiv:1710.03740",
     ),
     Word(
         "largest curvature",
-        "The largest eigenvalue of the Hessian of the loss by all parameters, at the start, by Lanczos iterations. "
+        "The largest eigenvalue of the Hessian of the loss over all parameters at the start, by Lanczos iterations. "
         "Above the learning rate 2 / curvature, a small step of SGD along its eigenvector grows. Then the loss may "
         "rise at first. `--optimizer sgd` computes it. Adam rescales every entry, so it has no such limit.",
         ("sharpness", "curvature", "lambda_max", "highest rate"),
@@ -123,7 +125,7 @@ _PROCESS = (
     Word("rule", "A test for one fault of a net. `initprobe list rules` shows all.", ("rules",)),
     Word(
         "fix",
-        "A command line predicted to run without the fault. For a PyTorch model, a line of code that was tried.",
+        "A command that is predicted to run without the fault. For a PyTorch model, a line of code that was tried.",
         ("remedy",),
     ),
     Word("threshold", "A limit of the verdict. `initprobe list thresholds` shows all.", ("thresholds", "limit")),
@@ -194,7 +196,7 @@ _SYMBOLS = (
     ),
     Word(
         "length map",
-        "The q of a layer as a function of the q below. Where its slope is above 1, q drifts away.",
+        "The q of a layer as a function of the q of the layer before. Where its slope is above 1, q drifts away.",
         ("map slope", "slope", "length slope"),
         "theory.length_slope",
         ("unstable-gain", "q"),

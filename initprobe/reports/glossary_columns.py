@@ -49,8 +49,8 @@ COLUMNS = (
     ),
     Word(
         "lost/subnormal %",
-        "Two shares of all entries of a tensor in a small format. Lost ones are not 0 and become 0, or they leave the "
-        "range. Subnormal ones keep fewer bits of mantissa.",
+        "Two shares of all entries of a tensor in a small format. Lost entries are rounded to 0 or leave "
+        "the range. Subnormal entries keep fewer bits of the mantissa.",
         ("lost share", "subnormal"),
         see=("formats", "best scale"),
     ),
@@ -103,7 +103,8 @@ COLUMNS = (
     Word("dW/W", "Root mean square of dL/dW over that of W.", ("update ratio",), "gradient_to_weight_ratio"),
     Word(
         "local",
-        "What independent weights do with the measured input of this layer; of dL/dh, with the measured gradients.",
+        "Prediction for independent weights and the measured input of this layer. That of dL/dh starts from the "
+        "gradients measured behind the layer.",
         (
             *("local theory", "end to end", "local theory of h var", "local theory of dL/dh var", "local h z-score"),
             "local dL/dh z-score",
@@ -118,7 +119,7 @@ COLUMNS = (
     ),
     Word(
         "mean gate",
-        "Mean of the gate that decides what passes on: of a recurrence, the share of its memory that it keeps.",
+        "Mean of a sigmoid that multiplies another signal. In a recurrence, the share of the memory that is kept.",
         ("gate", "gates"),
         "gates.product",
         ("shut-gate", "short-memory"),
@@ -138,7 +139,7 @@ COLUMNS = (
     ),
     Word(
         "loss by",
-        "Variances of dL/dh and dL/dW for a real loss, the mean over the batch.",
+        "Variances of dL/dh and dL/dW where the backward pass starts from a loss, the mean over the batch.",
         ("loss by h var", "h var", "W var", "loss"),
         "loss_output_gradient_variance",
     ),
@@ -153,7 +154,9 @@ COLUMNS = (
     Word("min", "Smallest entry of a tensor.", json="output.min"),
     Word("max", "Largest entry of a tensor.", json="output.max"),
     Word("zero%", "Share of entries that are exactly 0.", ("zero",), "output.zero_fraction"),
-    Word("~0%", "Share of entries within 1% of the rms of 0.", ("near zero",), "output.near_zero_fraction"),
+    Word(
+        "~0%", "Share of entries whose magnitude is below 1% of the rms.", ("near zero",), "output.near_zero_fraction"
+    ),
     Word("bad", "Entries that are infinite or NaN.", ("nonfinite",), "output.nonfinite_count"),
     Word(
         "percentiles",

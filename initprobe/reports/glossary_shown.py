@@ -22,7 +22,7 @@ FIGURE_WORDS = (
     ),
     Word(
         "exactly 0",
-        "The share of entries that are 0, as those that ReLU cuts off. They are one bar, which may be cut off.",
+        "The share of entries that are exactly 0, such as outputs of ReLU. Their bar may be higher than the axis.",
         ("at 0",),
         "output.zero_fraction",
     ),
@@ -57,7 +57,7 @@ FIGURE_WORDS = (
     Word("dL/dh z-score", "The same as z-score, for the variance of dL/dh.", (), "theory.gradient_z"),
     Word(
         "theory for infinite width",
-        "The prediction for layers of very many units. Finite nets differ by the order of depth/width.",
+        "The prediction for layers of very many units. A finite network differs by about depth / width.",
         ("exact at these widths", "fixed point by theory"),
         see=("theory",),
     ),
@@ -131,12 +131,14 @@ VERDICT_WORDS = (
         see=("q", "c"),
     ),
     Word("N(0,1)", "Normal distribution of mean 0 and variance 1.", ("gaussian noise",)),
-    Word("unknown", "A property of your own activation that cannot be measured, as where it saturates."),
+    Word("unknown", "A property of your own activation that cannot be measured, such as where it saturates."),
 )
 
 SUMMARY_WORDS = (
-    Word("drawn by", "Weights from a file agree with these initializers.", (), "description.rules"),
-    Word("sampled", "Statistics of a large tensor are of a part of its entries; the line says of which."),
+    Word("drawn by", "The initializers that weights from a file agree with.", (), "description.rules"),
+    Word(
+        "sampled", "The statistics of a large tensor are those of a part of its entries. The line says of which part."
+    ),
     Word("branches", "The layers inside residual branches, and what they add to the stream.", see=("branch", "stream")),
     Word("q, k, v", "The thirds of a packed attention weight: query, key and value.", ("query", "key", "value")),
     Word(
@@ -145,13 +147,17 @@ SUMMARY_WORDS = (
         ("layers per e-fold",),
         see=("xi",),
     ),
-    Word("fitted", "What fitting the weights to the data reached, as of an autoencoder.", see=("fit", "best constant")),
+    Word(
+        "fitted",
+        "What was reached by fitting the weights to the data, for example as autoencoders.",
+        see=("fit", "best constant"),
+    ),
     Word("trained", "What the first steps of SGD changed.", ("training",), "training"),
     Word("note", "A further remark on the measurement.", ("notes",), "notes"),
     Word("inputs", "How alike two inputs become: the cosine between their z.", see=("cos",)),
     Word("batch", "The number of samples that pass through the network at once."),
     Word("width", "The number of units of a layer.", ("widths",)),
-    Word("dtype", "The number format, as float32. float16 overflows at 65504, bfloat16 has 3 digits."),
+    Word("dtype", "The number format, such as float32. float16 overflows at 65504, bfloat16 has 3 digits."),
     Word("cross-entropy", "The loss of classification. By chance it is ln of the number of classes.", ("ce",)),
     Word("mse", "Mean squared error, a loss.", ("mean squared error",)),
     Word("teacher", "A fixed random linear function that labels noise, so that a network can learn from it."),

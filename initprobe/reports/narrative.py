@@ -10,6 +10,7 @@ import numpy as np
 from initprobe.formatting import counted, factor, factor_of, fixed, percent, short
 from initprobe.reports.model_theory_words import model_theory_words
 from initprobe.reports.narrative_training import start_words, step_words, training_words
+from initprobe.reports.refused_words import refused_words
 from initprobe.results.layers import Fitting, LayerStats, PackedWeight, TensorStats
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import DepthScale
@@ -204,31 +205,8 @@ def _scale_words(scale: DepthScale, reach: float) -> str | None:
 def _theory_words(result: ProbeResult) -> list[str]:
     """The largest disagreements with theory, forward and backward, in SDs of chance: a line for each."""
     words = [_furthest(result, "output", "z", "var h"), _furthest(result, "output_gradient", "gradient_z", "var dL/dh")]
-    words += [_refused_words(result), *_uncertain_words(result), _underived_words(result)]
+    words += [refused_words(result), *_uncertain_words(result), _underived_words(result)]
     return [line for line in words if line] or [line for line in [_bare_theory_words(result)] if line]
-
-
-def _refused_words(result: ProbeResult) -> str | None:
-    """The layers that have no prediction while others have one, and why."""
-    theories = [(layer, layer.theory) for layer in result.layers if layer.theory is not None]
-    outputs = [layer.layer for layer, theory in theories if theory.output_variance is None and layer.output.variance]
-    gradients = [
-        layer.layer
-        for layer, theory in theories
-        if theory.output_gradient_variance is None and theory.output_gradient_spread is not None
-    ]
-    if result.config.get("norm") == "batch":
-        symbol, refused = "dL/dh", gradients
-        reason = "so far below the loss, theory of batch norm may be off by over 15%"
-    else:
-        symbol, refused, reason = "var h", outputs, "networks of this width differ too much"
-    if not 0 < len(refused) < len(result.layers):
-        return None
-    return f"no prediction of {symbol} at {_range_words(refused)}: {reason}"
-
-
-def _range_words(layers: Sequence[int]) -> str:
-    return f"layers {layers[0]} to {layers[-1]}" if len(layers) > 1 else f"layer {layers[0]}"
 
 
 def _uncertain_words(result: ProbeResult) -> list[str]:
@@ -254,9 +232,8 @@ def _underived_words(result: ProbeResult) -> str | None:
     theories = [layer.theory for layer in result.layers if layer.theory is not None]
     factors = [theory.gradient_uncertainty or 1.0 for theory in theories if theory.gradient_z is not None]
     largest = max(factors, default=1.0)
-    return (
-        f"the SDs contain {factor(largest)} for the error of the predicted dL/dh" if largest > _WORTH_SAYING else None
-    )
+    said = f"the SDs contain {factor(largest)} for the error of the predicted dL/dh"
+    return said if largest > _WORTH_SAYING else None
 
 
 def _furthest(result: ProbeResult, tensor: str, distance: str, symbol: str) -> str | None:

@@ -184,10 +184,7 @@ def _structure_columns(result: ProbeResult) -> Iterator[Column]:
 
 
 def _gate(layer: LayerStats) -> str:
-    """The mean of the gate that decides what passes on.
-
-    For a recurrence it is the share of its memory that it keeps.
-    """
+    """The mean of the gate that decides what passes on. In a recurrence that is the share of memory that stays."""
     gates = layer.gates
     means = (gates.forget, gates.update, gates.product) if gates else ()
     return short(next((mean for mean in means if mean is not None), None))

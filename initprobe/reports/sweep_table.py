@@ -236,9 +236,9 @@ def layout(
     """
     shown = tuple(axis for axis in axes if axis != SEED)
     for name in columns:
-        _check_name(name, [], "column")
+        _check_name(name, [], "columns")
     if sort is not None:
-        _check_name(sort.removeprefix("-"), shown, "column")
+        _check_name(sort.removeprefix("-"), shown, "sort")
     return Layout(shown, tuple(map(_column, columns)), sort, rows)
 
 
@@ -253,12 +253,12 @@ def _column(name: str) -> Column:
     return Column(name, seed_means.heading(name), lambda group: seed_means.text(mean(group)), mean)
 
 
-def _check_name(name: str, axes: Sequence[str], kind: str) -> None:
+def _check_name(name: str, axes: Sequence[str], field: str) -> None:
     shown = [*axes, *COLUMNS]
     if name not in shown and name not in NAMES:
         hint = suggestion(name, [*shown, *NAMES])
         hint = hint or f" It is one of {', '.join(shown)}, or any other number of the JSON, as in output.mean"
-        raise UnknownNameError(f"unknown {kind} {name!r}.{hint}")
+        raise UnknownNameError(f"unknown column {name!r}.{hint}", field=field)
 
 
 def others(how: Layout) -> list[str]:

@@ -80,7 +80,5 @@ def _stacked(
 ) -> PlainTable:
     every = [layer.tensor(tensor) for layer in result.layers]
     rows = [(str(layer.layer), *entries(stats)) for layer, stats in zip(result.layers, every, strict=True)]
-    columns = [
-        TextColumn(heading, cells) for heading, cells in zip(("layer", *headings), zip(*rows, strict=True), strict=True)
-    ]
+    columns = [*map(TextColumn, ("layer", *headings), zip(*rows, strict=True))]
     return PlainTable(columns, [STATUS_STYLE[stats.status] for stats in every])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from initprobe.errors import InputError, UnknownNameError
 from initprobe.registry import suggestion
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -96,9 +99,15 @@ def read_record(kind: type[Kind], text: str | bytes, source: str) -> Kind:
         return kind.model_validate_json(text)
     except ValidationError as error:
         fault = error.errors()[0]
-        where = ".".join(str(part) for part in fault["loc"])
-        words = f"not a result of initprobe (schema {SCHEMA_VERSION}): {where or 'file'}: {fault['msg']}"
-        raise InputError(words, file=source) from None
+        raise InputError(_fault_in_words(fault), file=source) from None
+
+
+def _fault_in_words(fault: ErrorDetails) -> str:
+    if fault["type"] == "json_invalid":
+        return fault["msg"].replace("Invalid JSON", "is not JSON")
+    where = ".".join(str(part) for part in fault["loc"]) or "file"
+    words = "is missing" if fault["type"] == "missing" else fault["msg"]
+    return f"not a result of initprobe (schema {SCHEMA_VERSION}): {where}: {words}"
 
 
 class Histogram(Record):

@@ -34,7 +34,7 @@ class HasFigures:
         Args:
             kind: which of its figures; None for the usual one. A wrong name lists those there are. One run has
                 `summary`, `output`, `gradient`, `depth`, and `fitting` or `training` where there was any. A sweep has
-                those of its file, as `heatmap`; or a mapping with keys as in the file.
+                those of its file, such as `heatmap`; or a mapping with keys as in the file.
             size: width and height in inches; None for that of the kind.
             title: instead of its own title; an empty text for none.
             columns: panels in a row; None for the usual number.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 
 UNKNOWN = "unknown"
@@ -12,7 +13,6 @@ def release() -> str:
     """The installed version; `unknown` where the package is only on `sys.path`."""
     from importlib.metadata import PackageNotFoundError, version
 
-    try:
+    with suppress(PackageNotFoundError):
         return version("initprobe")
-    except PackageNotFoundError:
-        return UNKNOWN
+    return UNKNOWN

@@ -22,6 +22,7 @@ from initprobe.formatting import factor, factor_of, fixed, percent
 from initprobe.meanfield.gain import gain_row
 from initprobe.meanfield.moments import lookup
 from initprobe.meanfield.phase import critical_line
+from initprobe.meanfield.roots import root
 from initprobe.prediction.forecast import COMMON_SHARE, LAST_RESORT_SHARE, Network, most_level_gain
 from initprobe.studies.frameworks import Weights, weights_of
 
@@ -73,10 +74,9 @@ def _level_words(net: Network, gain: float) -> str:
     at_gain = lookup(net.activation, gain**2)
     slope = float(at_gain.growth / at_gain.square)
     chi = round(gain**2 * float(at_gain.slope_square), _PLACES)
-    return (
-        f"E[phi(z)^2] = 1 where z has variance {gain**2:.4g}, so Var(h) is level from layer 1 on. The length map has "
-        f"slope {fixed(slope, 3)} there, and Var(dL/dh) changes by {factor(chi)} per layer"
-    )
+    level = f"E[phi(z)^2] = 1 where z has variance {gain**2:.4g}, so Var(h) is level from layer 1 on"
+    slopes = f"The length map has slope {fixed(slope, 3)} there, and Var(dL/dh) changes by {factor(chi)} per layer"
+    return f"{level}. {slopes}"
 
 
 def _backward(net: Network) -> Choice:
@@ -228,8 +228,6 @@ def _gradient_gain(net: Network) -> float:
 
 def _root(f: Callable[[Array], Array], start: float) -> float | None:
     """The root of `f` nearest to `start` in log x. None where `f` does not change sign between start/8 and 8 start."""
-    from scipy import optimize  # imported here since it takes 0.3 s
-
     x = start * np.exp(np.linspace(-_REACH, _REACH, _POINTS))
     values = f(x)
     if abs(values[_POINTS // 2]) <= _ROUNDING:
@@ -238,4 +236,4 @@ def _root(f: Callable[[Array], Array], start: float) -> float | None:
     if not len(changes):
         return None
     nearest = min(changes, key=lambda i: abs(math.log(x[i] * x[i + 1] / start**2)))
-    return float(optimize.brentq(lambda at: float(f(np.array([at]))[0]), x[nearest], x[nearest + 1]))
+    return root(lambda at: float(f(np.array([at]))[0]), x[nearest], x[nearest + 1])

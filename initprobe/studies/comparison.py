@@ -76,6 +76,11 @@ def compare(
 
     Raises:
         ConfigError: there is no experiment, or one is not valid or would not fit into memory.
+
+    Example:
+        >>> pair = compare([ProbeConfig(init=init, act="tanh", layers=5, width=20) for init in ("zeros", "xavier")])
+        >>> [result.healthy for result in pair.results]
+        [False, True]
     """
     if isinstance(configs, ProbeConfig):
         raise ConfigError("must be a list of experiments, as in [config]", field="configs")

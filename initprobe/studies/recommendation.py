@@ -156,11 +156,14 @@ def recommend(
         act: the activation: a name, `name:key=value,...`, or an `Activation` of your own.
         layers: number of layers.
         width: units per layer.
-        goal: what to keep level.
+        goal: `forward` keeps Var(h), `backward` Var(dL/dh), `balanced` both as well as one gain can.
         shape: widths that differ, a single layer, a norm or residual branches, instead of `layers` and `width`.
         seed: seed of the measured networks.
         threads: threads for the measurement.
         progress: called with (steps done, total steps) of the measurement.
+
+    Returns:
+        The weights as a number and as lines of code, with the predicted and the measured variances.
 
     Raises:
         ConfigError: the activation or the goal is unknown, or a size is out of range.

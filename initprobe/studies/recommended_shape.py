@@ -38,13 +38,13 @@ class Shape:
 
     def __post_init__(self) -> None:
         if self.fan_out is not None and self.fan_in is None:
-            raise ConfigError("needs fan_in too", field="fan_out")
+            raise ConfigError("needs `fan_in` too", field="fan_out")
         if self.fan_in is not None and (self.widths is not None or self.norm != "none" or self.residual):
-            raise ConfigError("is for a single plain layer; drop widths, norm and residual", field="fan_in")
+            raise ConfigError("is for a single plain layer; drop `widths`, `norm` and `residual`", field="fan_in")
         if self.widths is not None and self.layers not in (None, len(self.widths)):
-            raise ConfigError(f"is {self.layers}, but widths has {len(self.widths)}; drop layers", field="layers")
+            raise ConfigError(f"is {self.layers}, but `widths` has {len(self.widths)}; drop `layers`", field="layers")
         if self.layers is None and self.widths is None and self.fan_in is None:
-            raise ConfigError("is missing; give layers, widths or fan_in", field="layers")
+            raise ConfigError("is missing; give `layers`, `widths` or `fan_in`", field="layers")
         if self.depth > MOST_LAYERS:
             text = f"must be at most {MOST_LAYERS:,} here, not {shown(self.depth)}; ask for fewer layers"
             raise ConfigError(text, field="layers")

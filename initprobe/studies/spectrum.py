@@ -13,7 +13,7 @@ import numpy as np
 
 from initprobe.activations.skips import Wiring
 from initprobe.arrays import Array, finite
-from initprobe.config.probe_config import ProbeConfig
+from initprobe.config.probe_config import ProbeConfig, require_config
 from initprobe.engine.jacobian import Product, SingularValues
 from initprobe.engine.mlp import Parameters
 from initprobe.engine.streams import Streams
@@ -52,7 +52,7 @@ def check_samples(samples: int) -> None:
         ConfigError: `samples` is below 1.
     """
     if samples < 1:
-        raise ConfigError(f"samples must be at least 1, not {samples}")
+        raise ConfigError(f"must be at least 1, not {samples}", field="samples")
 
 
 def seconds_needed(experiment: Experiment, samples: int, threads: int | None = None) -> float:
@@ -89,9 +89,17 @@ def spectrum(
         threads: threads to use; None means all available processors. The numbers do not depend on it.
         progress: called with (layers done, total layers).
 
+    Returns:
+        The singular values of each layer alone, and of the first 1, 2, 4, ... layers together.
+
     Raises:
         ConfigError: as for `measure`; or the experiment is not valid.
+
+    Example:
+        >>> spectrum(ProbeConfig(init="orthogonal", act="linear", layers=5, width=20)).isometric
+        True
     """
+    require_config(config)
     check_samples(samples)
     without_loss = {
         name: ProbeConfig.model_fields[name].default for name in ("loss", "labels", "train_steps", "optimizer")
@@ -309,8 +317,6 @@ def _width_note(end_to_end: Sequence[SpectrumStats]) -> str | None:
     """The first layer whose predicted spread is impossible: `Var(x)/mean(x)^2 <= count - 1` for any x >= 0."""
     for stats in end_to_end:
         if stats.theory and stats.theory.spread is not None and stats.theory.spread > stats.count - 1:
-            return (
-                f"theory cannot hold from layer {stats.layer} on: its spread there, {short(stats.theory.spread)}, "
-                f"exceeds what {counted(stats.count, 'singular value')} can have"
-            )
+            there = f"theory cannot hold from layer {stats.layer} on: its spread there, {short(stats.theory.spread)}"
+            return f"{there}, exceeds what {counted(stats.count, 'singular value')} can have"
     return None

@@ -21,8 +21,15 @@ def gain(act: str | Spec | Activation) -> GainRow:
     Args:
         act: a name, `name:key=value,...`, `package.module:name`, or an `Activation`.
 
+    Returns:
+        The forward and the backward gain, and what they do in a deep network.
+
     Raises:
         ConfigError: the activation is unknown.
+
+    Example:
+        >>> round(gain("relu").forward, 4)
+        1.4142
     """
     return gain_row(activation_of(as_activation(act)))
 
@@ -36,10 +43,14 @@ def phase(act: str | Spec | Activation, sigma_w: npt.ArrayLike, sigma_b: npt.Arr
         sigma_b: std of the biases, one number or `(rows,)`.
 
     Returns:
-        Arrays of shape `(rows, columns)`.
+        The fixed points, as arrays of shape `(rows, columns)`.
 
     Raises:
         ConfigError: the activation is unknown, or a scale is negative or not finite.
+
+    Example:
+        >>> phase("tanh", [0.9, 1.5]).chi_1.round(2).tolist()
+        [[0.81, 1.14]]
     """
     columns, rows = _scales("sigma_w", sigma_w), _scales("sigma_b", sigma_b)
     return phase_diagram(activation_of(as_activation(act)), columns, rows)
@@ -55,6 +66,6 @@ def _scales(field: str, values: npt.ArrayLike) -> Array:
         scales = np.atleast_1d(np.asarray(values, float))
     except (TypeError, ValueError):
         scales = np.array([np.nan])
-    if scales.ndim != 1 or not (np.isfinite(scales).all() and (scales >= 0).all()):
-        raise ConfigError("must be finite numbers of at least 0, in one dimension", field=field)
+    if scales.ndim != 1 or not (scales.size and np.isfinite(scales).all() and (scales >= 0).all()):
+        raise ConfigError("must be one or more finite numbers of at least 0, in one dimension", field=field)
     return scales

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from initprobe.arrays import Array
-from initprobe.config.probe_config import ProbeConfig
+from initprobe.config.probe_config import ProbeConfig, require_config
 from initprobe.diagnosis.width_sizes import LayerSizes, NetworkSizes
 from initprobe.engine.named_parameters import READOUT, bias_name, named_gradients, named_parameters, weight_name
 from initprobe.engine.optimizers import Optimizer
@@ -82,8 +82,7 @@ def width(
 
 def _at_width(config: ProbeConfig, units: int, plan: WidthPlan) -> ProbeConfig:
     """The experiment at one width; its memory is that of training with gradients and two moments."""
-    if not isinstance(config, ProbeConfig):
-        raise ConfigError(f"must be a ProbeConfig, as in ProbeConfig(init='he', act='relu'), not {config!r:.60}")
+    require_config(config)
     if config.widths is not None or config.weights is not None:
         raise ConfigError(
             "fixes the width; give layers and an initializer", field="widths" if config.widths else "weights"

@@ -247,12 +247,10 @@ class _Job:
 
     def _submitted(self, executor: Executor, run: Run) -> Future[Payload | Failure] | None:
         """The future of a run; None where the executor turns out to be broken."""
-        try:
-            with sigint_blocked():
-                return executor.submit(work, run.config.model_dump_json(), self.workers.threads, run.key)
-        except self.workers.deaths:
-            self.broken = True
-            return None
+        with suppress(*self.workers.deaths), sigint_blocked():
+            return executor.submit(work, run.config.model_dump_json(), self.workers.threads, run.key)
+        self.broken = True
+        return None
 
     def _settle(self, future: Future[Payload | Failure]) -> None:
         """Store what came of a run."""

@@ -50,7 +50,7 @@ def drafts(document: Document, layout: SweepFile) -> list[Draft]:
     seeds = _seeds(document, layout, defaults)
     made = [*_crossed(document, layout, defaults), *included]
     if not made:
-        raise document.place(("exclude",)).error("no run is left")
+        raise document.place(("exclude",)).error("no run is left; drop an entry of `exclude`")
     return [seeded for draft in made for seeded in _seeded(draft, seeds)]
 
 

@@ -21,7 +21,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from initprobe.activations.catalogue import ACTIVATIONS
-from initprobe.config.consistency import fault_error, suggested_field
+from initprobe.config.consistency import fault_error, unknown_field
 from initprobe.config.fields import as_input
 from initprobe.config.names import as_activation, as_initializer, as_spec, is_imported, scaled
 from initprobe.config.probe_config import ProbeConfig
@@ -123,8 +123,8 @@ def field_name(name: str) -> str:
     """
     head, dot, key = name.partition(".")
     if head not in FIELDS:
-        near = suggested_field(head, FIELDS).replace("'?", f"{dot}{key}'?")
-        raise UnknownNameError(f"unknown field {name!r}.{near}")
+        words = unknown_field(head, FIELDS).replace(f"{head!r}", f"{name!r}", 1)
+        raise UnknownNameError(words.replace("'?", f"{dot}{key}'?"))
     if dot and (head not in DOTTED or not key):
         raise UnknownNameError(f"unknown field {name!r}: only {', '.join(DOTTED)} have parameters, as in init.std")
     if dot and head == "thresholds" and key not in Thresholds.model_fields:

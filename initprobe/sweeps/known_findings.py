@@ -16,7 +16,7 @@ from typing import Any
 
 from initprobe.config.thresholds import Thresholds
 from initprobe.data.documents import MAX_BYTES, Document, Loc, Place, read_file
-from initprobe.data.files import check_file, read_json
+from initprobe.data.files import check_file, parse_json, read_json
 from initprobe.errors import ConfigError, InputError, OutputError
 from initprobe.registry import suggestion
 from initprobe.results.named_numbers import NAMES
@@ -54,11 +54,7 @@ def read_known(path: Path) -> list[Ignore]:
 
 def _from_json(path: Path) -> Document:
     """The document of a JSON file. It may have thousands of entries; places are entries, not lines."""
-    text = read_json(path)
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"cannot be read as JSON: {error}", file=path) from None
+    values = parse_json(read_json(path), path)
     if not isinstance(values, dict):
         raise ConfigError("holds no mapping; begin with version and known", file=path)
     entries = values.get("known")

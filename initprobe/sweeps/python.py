@@ -1,4 +1,4 @@
-"""`sweep` and `load`: a sweep file from Python, and results that were kept."""
+"""`sweep` and `load`: a sweep file from Python, and results that were saved."""
 
 from __future__ import annotations
 
@@ -110,12 +110,12 @@ def sweep(
     jobs: int | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> Sweep:
-    """Run the experiments of a sweep file, and keep them. Runs that the store has already are not run again.
+    """Run the experiments of a sweep file, and keep them. Runs that are already in the store are not run again.
 
     Args:
         config: a YAML file, or the name of a config that `initprobe list configs` shows.
-        overrides: changes of values of the file, as `layers=5`.
-        where: only runs with these values, as `act=relu`.
+        overrides: changes of values of the file, such as `layers=5`.
+        where: only runs with these values, such as `act=relu`.
         out: directory of the store `sweep.db`; None for `initprobe-out/NAME`.
         jobs: runs at a time; None for one per processor.
         on_event: called when a run starts, ends or fails.
@@ -126,6 +126,9 @@ def sweep(
     Raises:
         ConfigError: the file or an option is wrong; the message has the file and the line.
         OutputError: the store cannot be written.
+
+    Example:
+        `sweep("mine.yaml", overrides=["width=20"], where=["act=relu"]).to_dataframe()`
     """
     _check_path("config", config)
     for field, texts in (("overrides", overrides), ("where", where)):
@@ -141,7 +144,7 @@ def sweep(
 
 
 def load(path: str | Path) -> ProbeResult | list[ProbeResult] | Sweep:
-    """Results that were kept: a result.json, the list that `compare` writes, a sweep.db, or a directory with one.
+    """Results that were saved: a result.json, the list that `compare` writes, a sweep.db, or a directory with one.
 
     Args:
         path: a file or a directory.
@@ -151,6 +154,9 @@ def load(path: str | Path) -> ProbeResult | list[ProbeResult] | Sweep:
 
     Raises:
         InputError: there is no such file, or it holds no results.
+
+    Example:
+        `load("initprobe-out/xavier-tanh-10x500").healthy`
     """
     _check_path("path", path)
     file = _file(Path(path))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from initprobe.config.probe_config import ProbeConfig
-from initprobe.data.files import check_file, read_json, reading
+from initprobe.data.files import check_file, parse_json, read_json, reading
 from initprobe.errors import InputError
 from initprobe.results.coordinate_check import is_coordinate_check
 from initprobe.results.run import ProbeResult
@@ -75,10 +75,7 @@ def _from_store(store: Store, row: Row) -> KeptRun:
 
 def _from_json(file: Path) -> Iterator[KeptRun]:
     text = read_json(file)
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"cannot be read as JSON: {error}", file=file) from None
+    values = parse_json(text, file)
     if is_coordinate_check(values):
         raise InputError("is from `initprobe width`, not the result of a run; `initprobe show` prints it", file=file)
     runs = values.get("runs") if isinstance(values, dict) else values if isinstance(values, list) else None

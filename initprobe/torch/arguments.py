@@ -133,12 +133,10 @@ def _check_parameters(parts: Inventory) -> None:
 
 def _check_draws(draws: int, reinit: object) -> None:
     if draws < 1:
-        raise ConfigError(f"draws must be at least 1, not {draws}")
+        raise ConfigError(f"must be at least 1, not {draws}", field="draws")
     if draws > 1 and reinit is None:
-        raise ConfigError(
-            f"draws={draws} needs reinit, a function that draws the weights again; "
-            "without it all draws are the same network"
-        )
+        needed = f"draws={draws} needs reinit, a function that draws the weights again"
+        raise ConfigError(f"{needed}; without it all draws are the same network")
 
 
 def _check_input(x: Any) -> None:

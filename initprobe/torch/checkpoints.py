@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,8 @@ def _without(name: Any, prefix: str) -> Any:
 def _read(file: Path) -> Any:
     check_room(file, check_file(file))
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # PyTorch warns of the format of a file that is no checkpoint
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise InputError(
             "is no checkpoint, or holds more than tensors, which is not loaded; save model.state_dict()", file=file

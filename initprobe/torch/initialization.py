@@ -132,11 +132,6 @@ def apply(observed: Observed, settings: Sequence[Setting], method: str) -> list[
 
 
 def _record(method: str, names: Sequence[str], changed: Sequence[str], kept: set[str], code: str) -> Initialized:
-    done = {*changed, *kept}
-    return Initialized(
-        method,
-        tuple(changed),
-        tuple(name for name in names if name in kept),
-        tuple(name for name in names if name not in done),
-        code,
-    )
+    still = tuple(name for name in names if name in kept)
+    rest = tuple(name for name in names if name not in {*changed, *kept})
+    return Initialized(method, tuple(changed), still, rest, code)

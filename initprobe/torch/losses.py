@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from initprobe.activations.losses import LOSSES
 from initprobe.data.tables import SUFFIXES, read_array, read_table
-from initprobe.errors import ConfigError, InputError
+from initprobe.errors import ConfigError, InputError, at_field
 from initprobe.importing import import_name
 from initprobe.torch import descriptions
 from initprobe.torch.input_files import Shape, as_tensor
@@ -118,7 +118,8 @@ def named_loss(text: str | None, labels: str | None, seed: int) -> Any:
             raise ConfigError("belong to a loss; add --loss cross-entropy", field="--labels")
         return None
     if ":" not in text:
-        name = LOSSES[text].name
+        with at_field("--loss"):
+            name = LOSSES[text].name
         return LabelLoss(name, None if labels is None else _labels(labels, name), seed)
     if labels is not None:
         raise ConfigError(f"go with --loss cross-entropy or mse; {text} has its own", field="--labels")

@@ -72,7 +72,7 @@ def probe(
         lr: learning rate of this step; None for 0.1, or 0.001 for Adam.
 
     Returns:
-        The record that `initprobe.run` gives, with `modules` and `coverage` and without a prediction.
+        The record that `initprobe.run` gives, with `modules`, `coverage` and `model_theory`.
 
     Raises:
         ConfigError: the model or an argument cannot be used; says what to do.

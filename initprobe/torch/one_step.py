@@ -60,7 +60,7 @@ def checked(name: str | None, rate: float | None, loss: object) -> Optimizing | 
     """
     if name is None:
         if rate is not None:
-            raise ConfigError("is for a step; give optimizer too", field="lr")
+            raise ConfigError("is for a step; give `optimizer` too", field="lr")
         return None
     if name not in OPTIMIZERS:
         near = suggestion(str(name), list(OPTIMIZERS))
@@ -68,7 +68,7 @@ def checked(name: str | None, rate: float | None, loss: object) -> Optimizing | 
     if rate is not None and not (isinstance(rate, Real) and 0 < rate <= _LARGEST_RATE):
         raise ConfigError(f"must be above 0 and at most {_LARGEST_RATE:.3g}, not {rate!r}", field="lr")
     if loss is None:
-        raise ConfigError("needs a loss; give loss too", field="optimizer")
+        raise ConfigError("needs a loss; give `loss` too", field="optimizer")
     return Optimizing(name, rate)
 
 

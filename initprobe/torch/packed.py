@@ -74,9 +74,8 @@ def _moments(tensor: Any) -> tuple[float, float]:
     import torch  # the rules read this file without PyTorch too
 
     plain = tensor.detach()
-    variance, mean = torch.var_mean(
-        plain if plain.dtype in (torch.float32, torch.float64) else plain.float(), correction=0
-    )
+    wide = plain if plain.dtype in (torch.float32, torch.float64) else plain.float()
+    variance, mean = torch.var_mean(wide, correction=0)
     return float(variance), float(mean)
 
 

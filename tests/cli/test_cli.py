@@ -11,14 +11,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import psutil
 import pytest
+from click.types import StringParamType
 from directories import files_below
 from waiting import wait_until
 
 import initprobe as package
-from initprobe.cli.app import COMMANDS
+from initprobe.cli.app import COMMANDS, cli
 from initprobe.cli.progress import progress_bar
 from initprobe.reports.console import console
 from initprobe.reports.verdict import print_verdict
@@ -520,3 +522,25 @@ def test_sentences_fill_a_terminal_before_they_fold(init, monkeypatch):
     # No line ends where the next one's first word would still have had room.
     for line, after in itertools.pairwise(sentences):
         assert not after.startswith(" ") or len(line.rstrip()) + 1 + len(after.split()[0]) > 80
+
+
+def _empty_texts(name):
+    """A command line for each option and argument that takes a text: it is empty, and the others are there."""
+    parameters = cli.get_command(click.Context(cli), name).params
+    for parameter in parameters:
+        if isinstance(parameter.type, StringParamType):
+            others = [(*_flag(other), "x") for other in parameters if other.required and other is not parameter]
+            yield [name, *itertools.chain(*others), *_flag(parameter), ""]
+
+
+def _flag(parameter):
+    return parameter.opts[:1] if isinstance(parameter, click.Option) else []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_empty_text_is_refused_before_anything_runs(initprobe, name):
+    """`--export-csv "$FILE"` with an unset FILE would otherwise write nothing, in silence."""
+    for words in _empty_texts(name):
+        done = initprobe(*words)
+        assert done.code == 2 and done.out == "", words
+        assert re.fullmatch(r"Error: \S+: is empty; give a value(, or leave it out)?\n", done.err), words

@@ -124,7 +124,7 @@ def test_a_failed_run_beats_a_broken_check(sweep, tmp_path):
     outcome = sweep("check", text=text)
     assert outcome.code == 3
     assert "1 run failed; the same command tries it again" in outcome.err
-    assert "failed: x.npy has 5 rows" in outcome.out
+    assert "x.npy has 5 rows; lower one of the two" in outcome.out
 
 
 def test_sweep_draws_what_the_file_asks_for(sweep, tmp_path):

@@ -270,8 +270,8 @@ FAULTS = [
     (["cli_net:meta", "--input-shape", "4,20"], "weight: is on the meta device, without numbers"),
     (["cli_net:make", "--input-shape", "1000000,1000000"], "--input-shape: 1000000 x 1000000 and its copies need"),
     (["cli_net:make", "--input", "xnan.npy"], "the input: row 2, column 3: nan is no finite number"),
-    (["cli_net:make", "--input-shape", "4,20", "--threads", "0"], "threads must be at least 1"),
-    (["cli_net:make", "--input-shape", "4,20", "-o", ""], "the directory is empty"),
+    (["cli_net:make", "--input-shape", "4,20", "--threads", "0"], "--threads: must be at least 1"),
+    (["cli_net:make", "--input-shape", "4,20", "-o", ""], "--out: is empty"),
 ]
 
 

@@ -128,7 +128,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"init": "constant"}, "init: constant needs value=", ""),
     ({"init": ""}, "init: ", "has no name"),
     ({"init": 5}, "init: ", "5 is not a name"),
-    ({"init": None}, "init: is missing", "name an initializer, or give weights"),
+    ({"init": None}, "init: is missing", "name an initializer, or give `weights`"),
     ({"init": {}}, "init: ", "is not a name"),
     ({"init": {"std": 1}}, "init: ", "is not a name"),
     ({"init": {"name": "normal", "std": "wide"}}, "init: normal: std=wide", "is not a number"),
@@ -156,7 +156,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"input": "uniform:low=2,high=1"}, "input: uniform: low 2 is above high 1", ""),
     ({"input": 3}, "input: ", "3 is not a name"),
     ({"standardize": True}, "standardize: is for data from a file", "std= and mean="),
-    ({"standardize": "perhaps"}, "standardize: ", "boolean"),
+    ({"standardize": "perhaps"}, "standardize: ", "true or false, not"),
     ({"layers": 0}, "layers: ", "at least 1, not 0"),
     ({"layers": 2.5}, "layers: ", "whole number"),
     ({"layers": "3"}, "layers: ", "whole number"),
@@ -164,9 +164,9 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"width": -5}, "width: ", "at least 1, not -5"),
     ({"widths": ()}, "widths: is empty", "500,400,300"),
     ({"widths": (5, 0)}, "widths.1: ", "at least 1, not 0"),
-    ({"widths": "500"}, "widths: ", "tuple"),
-    ({"widths": (5, 5), "layers": 3}, "layers: is 3, but widths names 2", ""),
-    ({"widths": (5, 5), "width": 5}, "width: is for every layer, and widths for each of them", ""),
+    ({"widths": "500"}, "widths: ", "must be a list"),
+    ({"widths": (5, 5), "layers": 3}, "layers: is 3, but `widths` names 2", ""),
+    ({"widths": (5, 5), "width": 5}, "width: is for every layer, and `widths` for each of them", ""),
     ({"input_width": 0}, "input_width: ", "at least 1"),
     ({"batch": 1}, "batch: ", "at least 2, not 1"),
     ({"batches": 0}, "batches: ", "at least 1"),
@@ -196,7 +196,7 @@ def test_refusals_name_the_field_in_one_line(fields: dict[str, Any], start: str,
 def test_a_missing_field_is_named(field: str) -> None:
     fields = {"init": "he", "act": "relu"}
     del fields[field]
-    with pytest.raises(ConfigError, match=f"^{field}: is missing(; name an initializer, or give weights)?$"):
+    with pytest.raises(ConfigError, match=f"^{field}: is missing(; name an initializer, or give `weights`)?$"):
         ProbeConfig(**fields)
 
 

@@ -430,7 +430,7 @@ def test_one_draw_may_be_asked_for_and_branches_cannot_start_at_0(initprobe, two
 
 
 def test_neither_weights_nor_an_initializer():
-    with pytest.raises(ConfigError, match=r"^init: is missing; name an initializer, or give weights$"):
+    with pytest.raises(ConfigError, match=r"^init: is missing; name an initializer, or give `weights`$"):
         ProbeConfig(act="tanh")
 
 

@@ -11,7 +11,7 @@ from initprobe.activations.norms import NORMS
 from initprobe.activations.skips import Wiring
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.drawn_batches import Estimate, Plan, drawn_networks
-from initprobe.meanfield.drawn_layers import Rows
+from initprobe.meanfield.drawn_rows import Rows
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer
 from initprobe.probe.run import measured

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from infinite_width import predict_norm_and_skip
 
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.activations.norms import NORMS
@@ -11,7 +12,6 @@ from initprobe.activations.skips import Wiring
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer
-from initprobe.meanfield.norm_and_skip import predict_norm_and_skip
 from initprobe.probe.run import measured
 
 

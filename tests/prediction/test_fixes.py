@@ -8,7 +8,7 @@ from command_lines import config_of
 
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.initializers.catalogue import INITIALIZERS
-from initprobe.prediction.fix_trial import FixSearch
+from initprobe.prediction.fix_trial import FixSearch, differ_by_scale
 from initprobe.probe.experiment import prepare
 from initprobe.probe.networks import first_network
 from initprobe.probe.run import run
@@ -132,3 +132,14 @@ def test_no_candidate_is_tried_twice():
     original, *candidates = (ProbeConfig(init=init, act="relu") for init in ("normal:std=1", *names))
     assert FixSearch(original, lambda config: tried.append(str(config.init))).first(candidates) is None
     assert tried == ["he", "xavier"]
+
+
+def test_weights_that_a_norm_makes_alike_are_not_judged_twice():
+    """He and LeCun differ by a factor of 2, which a norm divides out; weights of std 0.001 are near its epsilon."""
+    he, lecun, tiny = (ProbeConfig(init=init, act="relu", norm="layer") for init in ("he", "lecun", "normal:std=0.001"))
+    biased = ProbeConfig(init="lecun", act="relu", norm="layer", bias_init="normal:std=0.1")
+    assert differ_by_scale(he, lecun, (50, 50, 50))
+    assert not differ_by_scale(he, tiny, (50, 50, 50))
+    assert not differ_by_scale(he, ProbeConfig(init="xavier", act="relu", norm="layer"), (50, 50, 20))
+    assert not differ_by_scale(*(ProbeConfig(init=init, act="relu") for init in ("he", "lecun")), (50, 50))
+    assert not differ_by_scale(biased, ProbeConfig(**biased.model_dump() | {"init": "he"}), (50, 50))

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from autograd import assert_like_autograd
+from infinite_width import predict_norm_and_skip
 
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.activations.losses import LOSSES
@@ -23,7 +24,6 @@ from initprobe.formatting import short
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.moments import moments
-from initprobe.meanfield.norm_and_skip import predict_norm_and_skip
 from initprobe.probe.experiment import prepare
 from initprobe.probe.memory_parts import segments
 from initprobe.probe.networks import first_network, layers_of
@@ -266,7 +266,7 @@ def test_the_scale_of_fixup_for_the_other_layers_is_a_gain():
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"block": 2, "residual": False}, "block: is for the branches of a residual net; give residual too"),
+        ({"block": 2, "residual": False}, "block: is for the branches of a residual net; give `residual` too"),
         ({"block": 2, "layers": 7}, "block: 7 layers cannot be cut into blocks of 2; give a multiple of 2 layers"),
         ({"block": 4, "widths": (5, 5, 5)}, "block: 3 layers cannot be cut into blocks of 4"),
         ({"block": 0}, "block: must be at least 1"),

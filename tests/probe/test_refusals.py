@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from initprobe.cli.parameters import in_options
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.errors import MemoryLimitError
 from initprobe.probe import memory
@@ -67,6 +68,11 @@ def test_more_draws_and_threads_take_more():
 
 
 def test_the_command_line_names_options_instead_of_arguments():
-    error = MemoryLimitError("too large; lower `input_width` or `layers`")
-    assert str(error) == "too large; lower `input_width` or `layers`"
-    assert error.for_options == "too large; lower --input-width or --layers"
+    error = MemoryLimitError("too large; lower `input_width` or `foo`", field="width")
+    options = {"width": "--width", "input_width": "--input-width"}
+    assert str(error) == "width: too large; lower `input_width` or `foo`"
+    assert str(in_options(error, options)) == "--width: too large; lower --input-width or `foo`"
+    assert (
+        str(in_options(error.at(file="a.yaml", line=3), options))
+        == "a.yaml:3: width: too large; lower `input_width` or `foo`"
+    )

@@ -5,6 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from infinite_width import predict_norm_and_skip
 
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.activations.norms import EPSILON, NORMS
@@ -14,7 +15,6 @@ from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.moments import moments
-from initprobe.meanfield.norm_and_skip import predict_norm_and_skip
 from initprobe.probe.run import measured, run
 
 WIDTH, BATCH, DRAWS = 400, 300, 6

@@ -88,7 +88,7 @@ def measured_variances(config: ProbeConfig, draws: int) -> tuple[NetworkPredicti
     rng = np.random.default_rng((1, config.seed))
     x = _input(config, rng)
     sizes = [x.shape[1], *[config.width] * config.layers]
-    prediction = predict_network(config, sizes, InputMoments.measure(x), len(x))
+    prediction = predict_network(config, sizes, InputMoments.measure(x, keep_rows=True), len(x))
     return prediction, np.array([list(_variances(config, sizes, x, rng))[::-1] for _ in range(draws)]).swapaxes(1, 2)
 
 

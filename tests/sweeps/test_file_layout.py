@@ -54,7 +54,7 @@ FAULTS = [
     ("grid:\n  bias_init: [he]\n", 5, "bias_init: he_normal depends on the layer's size"),
     ("grid:\n  standardize: [true]\n", 5, "standardize: is for data from a file"),
     ("grid:\n  input: [nowhere.npy]\n", 5, "nowhere.npy: no such file"),
-    ("grid:\n  width: [3]\n  widths: [[4, 5]]\n", 5, "width: is for every layer, and widths for each of them"),
+    ("grid:\n  width: [3]\n  widths: [[4, 5]]\n", 5, "width: is for every layer, and `widths` for each of them"),
     ("grid:\n  act: [normal:std=1,mean=2]\n", 5, 'quote it: "normal:std=1,mean=2"'),
     ("include:\n- {init: normal:std=1,mean=2, act: tanh}\n", 5, 'quote it: "normal:std=1,mean=2"'),
     ("zip:\n  layers: [1, 2]\n  width: [1, 2, 3]\n", 4, "equally many values, but these have: layers 2, width 3"),

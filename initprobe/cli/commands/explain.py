@@ -77,13 +77,14 @@ def command(options: ExplainOptions) -> None:
     fmt = outputs.figure_format(options.figure) if options.figure else None
     outputs.check_exports([options.figure], None)
     spec = reference(options.name, *registries()) or parse_spec(options.name)
-    to = console(sys.stdout)
-    for title, kind, lines in _sections(spec, options):
+    to, sections = console(sys.stdout), _sections(spec, options)
+    figure = _curve(spec) if fmt else None  # an error comes before any output
+    for title, kind, lines in sections:
         to.print(Text.assemble((title, "bold"), f", {kind}"), soft_wrap=True)
         for label, text in lines:
             to.print(f"  {label:<18}{text}", soft_wrap=True, markup=False)
-    if options.figure and fmt:
-        outputs.write_figure(options.figure, fmt, _curve(spec))
+    if options.figure and fmt and figure:
+        outputs.write_figure(options.figure, fmt, figure)
 
 
 def _sections(spec: Spec, options: ExplainOptions) -> list[Section]:
@@ -190,7 +191,7 @@ def _lines(record: Any, fans: tuple[int, int]) -> Iterator[Line]:
     from initprobe.reports.glossary_word import Word
 
     if record.aliases:
-        yield "also", ", ".join(record.aliases)
+        yield "other names", ", ".join(record.aliases)
     if isinstance(record, Word):
         yield from _word_lines(record)
         return
@@ -245,19 +246,19 @@ def _initializer_lines(init: Initializer, fans: tuple[int, int]) -> Iterator[Lin
     variance = init.variance(*fans)
     yield f"at {fans[0]} -> {fans[1]}", init.describe(*fans)
     yield "variance", f"{variance:.6g}"
-    yield "x fan_in", f"{fans[0] * variance:.6g}"
-    yield "x fan_out", f"{fans[1] * variance:.6g}"
+    yield "fan_in x Var(W)", f"{fans[0] * variance:.6g}"
+    yield "fan_out x Var(W)", f"{fans[1] * variance:.6g}"
     yield "truncated", _truncation(init)
     yield "bias", init.bias.describe(*fans) if init.bias else "zeros"
     if init.used_by:
-        yield "used by", init.used_by
+        yield "note", init.used_by
 
 
 def _truncation(init: Initializer) -> str:
     if init.distribution.name != "truncated_normal":
         return "no"
     corrected = init.params.get("corrected", True)
-    return "yes, widened before the cut so that the variance is right after it" if corrected else "yes, not corrected"
+    return "yes; std is raised so that the variance after the cut is right" if corrected else "yes, not corrected"
 
 
 def _activation_lines(act: Activation) -> Iterator[Line]:
@@ -268,7 +269,7 @@ def _activation_lines(act: Activation) -> Iterator[Line]:
     yield "kinks", ", ".join(f"{kink:g}" for kink in act.kinks) or "none"
     if act.slope_noise:
         yield "slope", "central difference, in float64"
-    yield "saturated", _band(act) or unknown or "no band"
+    yield "saturated", _band(act) or unknown or "never"
     dead = act.dead_below
     yield (
         "units can die",

@@ -178,7 +178,7 @@ def _notes(rows: list[Row]) -> str:
         "",
         "forward gain: keeps q = 1; backward gain: keeps the gradient's variance where q is 1.",
         "q*: where q settles with the gain to its left; none where q = 1 is unstable and q drifts away.",
-        "chi_1: factor of the gradient's variance per layer at the forward gain; depth: layers for e.",
+        "chi_1: factor of the gradient's variance per layer at the forward gain; depth: layers for a factor of e.",
         "torch: calculate_gain; its sigmoid 1, tanh 5/3, selu 3/4 have no fixed point at q = 1.",
         "1/std: for weights that ignore the mean of phi (scaled weight standardization, timm).",
     ]

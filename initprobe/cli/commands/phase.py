@@ -163,7 +163,7 @@ def _range(option: str, text: str | None, default: Range, marks: list[float]) ->
     Raises:
         ConfigError: the text is not a range of numbers.
     """
-    from initprobe.errors import ConfigError
+    from initprobe.errors import ConfigError, at_field
     from initprobe.spec import parse_number
 
     if text is None:
@@ -172,7 +172,8 @@ def _range(option: str, text: str | None, default: Range, marks: list[float]) ->
     low, dots, high = text.partition("..")
     if not dots:
         raise ConfigError(f"{text!r} is not a range like 0.5..3", field=option)
-    ends = parse_number(low), parse_number(high)
+    with at_field(option):
+        ends = parse_number(low), parse_number(high)
     if not 0 <= ends[0] < ends[1]:
         raise ConfigError(f"{text} must begin at 0 or above, and its end must be larger", field=option)
     if not ends[1] * ends[1] < math.inf:

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from initprobe.cli.experiment_config import named_as_options, read_widths
+from initprobe.cli.experiment_config import read_widths
 from initprobe.cli.options import threads_option
 from initprobe.cli.parameters import Choice, command_of, option
 
@@ -99,8 +99,7 @@ def command(options: RecommendOptions) -> None:
     from initprobe.studies.recommended_shape import Shape
 
     outputs.check_exports([options.export_json], None)
-    names = ("act", "layers", "width", "widths", "fan_in", "fan_out", "input_width", "norm", "residual", "seed")
-    with progress_bar("measuring") as progress, named_as_options(names):
+    with progress_bar("measuring") as progress:
         shape = Shape(
             layers=options.layers,
             width=options.width,

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from initprobe.cli.experiment_config import config_from, named_as_options
+from initprobe.cli.experiment_config import config_from
 from initprobe.cli.gate import GateOptions, VerdictOptions, check_junit, check_verdict, make_gate
 from initprobe.cli.options import LossOptions, MeasurementOptions, NetworkOptions, WeightOptions, threads_option
 from initprobe.cli.outputs import FigureOptions
@@ -137,12 +137,10 @@ def command(options: RunOptions) -> None:
 def _prepared(options: RunOptions) -> tuple[Experiment, Path | None]:
     """The experiment and the output directory; every output is checked."""
     from initprobe.cli.outputs import check_exports
-    from initprobe.config.probe_config import ProbeConfig
     from initprobe.probe.experiment import prepare
     from initprobe.probe.names import slug
 
-    with named_as_options(ProbeConfig.model_fields):
-        experiment = prepare(options.config())
+    experiment = prepare(options.config())
     directory = options.figures.directory(lambda: slug(experiment.config, experiment.sizes))
     exports, gate = options.exports, options.gate
     targets = (*exports.targets(), *gate.targets())

@@ -13,6 +13,7 @@ Examples:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,7 +123,6 @@ def _parsed(text: str | bytes) -> object:
     """The value of JSON text; None for other text, whose fault is found later."""
     import json
 
-    try:
+    with suppress(ValueError, RecursionError):
         return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    return None

@@ -73,7 +73,7 @@ class SpectrumOptions:
         "-v", "--verbose", is_flag=True, help="Print the table of every layer, also for several initializers."
     )
     full_weight_gradient: bool = option(
-        "--full-weight-gradient", is_flag=True, help="Without effect: a Jacobian has no weight gradient."
+        "--full-weight-gradient", is_flag=True, help="Accepted without effect: a Jacobian has no weight gradient."
     )
 
     @property

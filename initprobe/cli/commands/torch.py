@@ -45,7 +45,6 @@ from initprobe.cli.contract_check import (
     outcome_json,
     print_outcome,
 )
-from initprobe.cli.experiment_config import named_as_options
 from initprobe.cli.gate import GateOptions, VerdictOptions, check_junit, check_verdict, make_gate
 from initprobe.cli.measured_extras import formats_of, formats_option, optimizer_option
 from initprobe.cli.model_options import (
@@ -336,5 +335,5 @@ def _measured(ready: Prepared, threads: int | None) -> ProbeResult:
     from initprobe.cli.progress import waiting
     from initprobe.torch.loading import probe_prepared
 
-    with waiting("probing the model"), named_as_options(("optimizer", "lr")):
+    with waiting("probing the model"):
         return probe_prepared(ready, threads)

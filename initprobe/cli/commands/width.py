@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from initprobe.cli.experiment_config import config_from, named_as_options, option_name, read_widths
+from initprobe.cli.experiment_config import config_from, option_name, read_widths
 from initprobe.cli.gate import SEVERITIES, Severity, check_junit, failing_severities, junit_option, sarif_option
 from initprobe.cli.html_report import report_option, typed
 from initprobe.cli.model_options import LOSS_METAVAR, evaluation_option, shapes_option, torch_seed_option
@@ -85,8 +85,7 @@ class StudyOptions:
         from initprobe.prediction.width_check import WidthPlan
 
         widths = read_widths(self.widths)
-        with named_as_options(("widths", "seeds", "steps", "optimizer", "lr")):
-            return WidthPlan(widths or (), self.seeds, self.steps, self.optimizer, self.lr, self.try_fixes)
+        return WidthPlan(widths or (), self.seeds, self.steps, self.optimizer, self.lr, self.try_fixes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +106,9 @@ class OwnNetworkOptions:
     )
     batch: int | None = option("--batch", type=int, metavar="N", help="Samples.  [default: 16]")
     mup: bool = option(
-        "--mup", is_flag=True, help="Scale the read-out and the learning rates by width, as muP does (table 3)."
+        "--mup",
+        is_flag=True,
+        help="Scale the read-out and the learning rates by width, as in muP (Yang et al. 2022, table 3).",
     )
 
 
@@ -150,7 +151,9 @@ class WidthOptions:
     export_json: str | None = option("--export-json", metavar="FILE|-", help="Write everything measured as JSON.")
     report: str | None = report_option()
     fail_on: Severity | None = option(
-        "--fail-on", type=Choice(SEVERITIES), help="Exit with 1 on an error: it does not transfer; or on a warning too."
+        "--fail-on",
+        type=Choice(SEVERITIES),
+        help="Exit with 1 if the network does not transfer (error), or on a warning too.",
     )
     junit: str | None = junit_option()
     sarif: str | None = sarif_option()
@@ -220,6 +223,8 @@ def _of_own(options: WidthOptions, plan: WidthPlan, bar: Advance | None) -> Coor
     _refuse(options.model, "belongs to a PyTorch model; name it as PACKAGE.MODULE:FACTORY")
     if own.act is None:
         raise ConfigError("name a model, as mynet:make, or give --init and --act for a network of initprobe's own")
+    if own.init is None and own.sigma_w is None:
+        raise ConfigError("give --init NAME or --sigma-w S; `initprobe list initializers` shows the names")
     if len(given) > 1:
         raise ConfigError("give one; a network of initprobe's own has one input", field="--input")
     config = config_from(

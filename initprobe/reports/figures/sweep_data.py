@@ -248,11 +248,10 @@ def _arrival(tensor: str) -> str:
 def _samples(
     entries: Sequence[E], names: Sequence[str], tensor: str, read: Callable[[E], ProbeResult]
 ) -> list[_Sample]:
-    samples = []
-    for entry in thinned([entry for entry in entries if entry.digest is not None], MOST_POOLED):
-        layer = read(entry).layers[0 if "gradient" in tensor else -1]
-        samples.append(_Sample(label(entry, names), layer, layer.tensor(tensor)))
-    return samples
+    pooled = thinned([entry for entry in entries if entry.digest is not None], MOST_POOLED)
+    layers = [read(entry).layers[0 if "gradient" in tensor else -1] for entry in pooled]
+    pairs = zip(pooled, layers, strict=True)
+    return [_Sample(label(entry, names), layer, layer.tensor(tensor)) for entry, layer in pairs]
 
 
 def _edges(stats: Sequence[TensorStats]) -> Array:

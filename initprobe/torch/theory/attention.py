@@ -64,12 +64,8 @@ def _attention_of(node: Node, of: Lookup) -> _Attention:
 def _one_head(moments: Moments) -> Moments:
     """The moments of one head, for heads that are used by several queries."""
     axis = len(moments.shape) - 3
-    return replace(
-        moments,
-        shape=(*moments.shape[:axis], 1, *moments.shape[axis + 1 :]),
-        pairs=moments.pairs.take([0], axis),
-        bent=None,
-    )
+    shape = (*moments.shape[:axis], 1, *moments.shape[axis + 1 :])
+    return replace(moments, shape=shape, pairs=moments.pairs.take([0], axis), bent=None)
 
 
 def _attend(node: Node, of: Lookup) -> Moments:

@@ -46,12 +46,11 @@ def _theory(layer: Layer, forward: Forward, backward: Backward, makers: Mapping[
     variances = [track.variance if track else math.nan for track in (layer.z, layer.h, gradient)]
 
     def column(of: Lookup, back: Lookup, doubt: float) -> TheoryColumn:
+        none = Predicted(reason="no gradient")
         return TheoryColumn(
             preactivation=_predicted(z, of, layer.z, variances[0], doubt),
             output=_predicted(h, of, layer.h, variances[1], doubt),
-            output_gradient=_predicted(h, back, gradient, variances[2], doubt)
-            if gradient
-            else Predicted(reason="no gradient"),
+            output_gradient=_predicted(h, back, gradient, variances[2], doubt) if gradient else none,
         )
 
     inside = None if start is None else forward.within(start)

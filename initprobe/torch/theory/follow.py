@@ -71,8 +71,7 @@ class Forward:
             return None
         if node.given is None:
             raise NoRule("an input without floating-point numbers")
-        entries = measured(node.track)
-        made = replace(node.given, shape=node.shape)
+        made, entries = replace(node.given, shape=node.shape), measured(node.track)
         return made.fitted(*entries) if entries is not None else made
 
     def _restart(self, node: Node, reason: str) -> None:

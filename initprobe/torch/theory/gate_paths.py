@@ -47,13 +47,9 @@ def _lstm(z: Array, before: Array) -> Step:
 
     def back(to_output: Array, to_cell: Array) -> tuple[Array, Array]:
         total = to_cell + to_output * out * (1 - bent**2)
-        to_gates = (
-            total * new * into * (1 - into),
-            total * before * keep * (1 - keep),
-            total * into * (1 - new**2),
-            to_output * bent * out * (1 - out),
-        )
-        return np.stack(to_gates), total * keep
+        to_input, to_forget = total * new * into * (1 - into), total * before * keep * (1 - keep)
+        to_new, to_out = total * into * (1 - new**2), to_output * bent * out * (1 - out)
+        return np.stack([to_input, to_forget, to_new, to_out]), total * keep
 
     return Step(out * bent, cell, back)
 

@@ -163,8 +163,6 @@ def _turned(products: Array, number: int) -> Array:
 
 def _thinned(products: Array, kept: float) -> Array:
     """After dropout, which keeps this share of the entries of each step."""
-    if kept == 1:
-        return products
     made = products.copy()
     index = np.arange(made.shape[-1])
     made[0, index, index] /= kept

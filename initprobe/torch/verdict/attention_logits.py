@@ -52,10 +52,8 @@ def _is_sharp(case: Case, op: Operation) -> bool:
 def _place(case: Case, op: Operation) -> Place:
     """The spread of the logits, and the entropy of the weights beside that of equal ones."""
     equal = math.log(op.facts["keys"])
-    evidence = (
-        f"logits of std {short(op.facts['std'])} in place of 1, entropy {short(op.facts['entropy'] * equal)} of "
-        f"ln {op.facts['keys']:.0f} = {short(equal)}"
-    )
+    entropy = f"entropy {short(op.facts['entropy'] * equal)} of ln {op.facts['keys']:.0f} = {short(equal)}"
+    evidence = f"logits of std {short(op.facts['std'])} in place of 1, {entropy}"
     return Place(layer=case.layer_of(op), module=op.module or None, evidence=evidence)
 
 

@@ -112,7 +112,7 @@ RULES = (
             RuleText(
                 name=_NAME,
                 meaning="nothing comes back from the output to this weight, so it will never learn",
-                measurement="a layer whose dL/dW is 0 everywhere, or absent though asked for",
+                measurement="a layer whose dL/dW is 0 everywhere, or missing although requires_grad is set",
                 remedy="no detach, no_grad or product with 0 between the layer and the loss, which must depend on it",
                 reference="PyTorch documentation, autograd mechanics",
             ),

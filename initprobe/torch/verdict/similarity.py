@@ -21,8 +21,7 @@ def _cosines(case: Case) -> Iterator[Observation]:
     """The first chain in which inputs become alike, or in which similar ones become unlike."""
     for chain in _main_chains(case):
         cosines = [_cosine(layer) for layer in chain]
-        observation = _collapse(case, chain, cosines) or _chaos(case, chain, cosines)
-        if observation is not None:
+        if observation := _collapse(case, chain, cosines) or _chaos(case, chain, cosines):
             yield observation
             return
 

@@ -147,7 +147,7 @@ RULES = (
         texts=(
             RuleText(
                 name=DOUBLE,
-                meaning="cross_entropy applies softmax or sigmoid itself; given probabilities it cannot fall near 0",
+                meaning="the loss applies softmax or sigmoid itself; on probabilities it cannot come near 0",
                 measurement="what a loss takes for logits comes from a softmax, a sigmoid or a ReLU",
                 remedy="logits for cross_entropy, without a softmax or sigmoid",
                 reference="PyTorch documentation, CrossEntropyLoss",

@@ -271,12 +271,11 @@ def _severity(case: Case, way: Way, change: float) -> Severity:
 
 def _published_decades(case: Case, layers: Sequence[Layer]) -> float:
     """What published nets drawn in this way lose; 0 where a layer is drawn in another way."""
-    least = math.inf
+    least = math.inf if layers else 0.0
     for layer in layers:
-        least = min(least, _published_draw(case, layer))
-        if not least:
-            return 0.0  # one layer decides, mostly the first
-    return least if layers else 0.0
+        if least:  # a layer with 0 decides, mostly the first
+            least = min(least, _published_draw(case, layer))
+    return least
 
 
 def _published_draw(case: Case, layer: Layer) -> float:
