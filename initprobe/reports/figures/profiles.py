@@ -23,6 +23,7 @@ from initprobe.reports.figures.style import (
     set_log_ticks,
 )
 from initprobe.reports.figures.titles import legend_above
+from initprobe.reports.gaps import gap_words
 
 _POINTS = 72  # per inch
 _HALF_DASH = 0.1  # layers
@@ -86,7 +87,7 @@ def finish_profile_axes(axes: Axes, layers: int) -> None:
 def _draw_profile(axes: Axes, profile: Profile, color: str, marker: str) -> None:
     layers, is_drawn = profile.layers, np.isfinite(profile.log10).any()
     zeros = layers[profile.zeros]
-    lost = "" if is_drawn or len(zeros) else f": {'; '.join(gap.words for gap in profile.gaps)}"
+    lost = "" if is_drawn or len(zeros) else f": {gap_words(profile.gaps)}"
     if is_drawn or lost:
         label = f"Var({profile.label}){lost}"
         axes.plot(layers, profile.log10, color=color, lw=1.8, marker=marker, ms=5, label=label)
