@@ -190,6 +190,12 @@ def test_columns_of_colour_show_mean_and_spread_on_the_axis_of_the_data():
     assert -low < 0.6 * high
 
 
+def test_bands_of_theory_are_told_apart_where_they_cross():
+    axes = draw(_measured("he", "relu"), "depth").axes[0]
+    bands = [band for band in axes.collections if band.get_alpha() == 0.12]
+    assert len({tuple(band.get_facecolor()[0]) for band in bands}) == 3  # of h, dL/dh and dL/dW
+
+
 def test_the_prediction_for_a_single_layer_is_seen():
     axes = draw(_measured("he", "relu", layers=1), "depth").axes[0]
     theory = [line for line in axes.lines if line.get_linestyle() == ":" and len(line.get_xdata())]

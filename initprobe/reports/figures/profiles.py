@@ -56,7 +56,7 @@ def draw_profiles(axes: Axes, depth: Depth) -> None:
         _draw_profile(axes, profile, color, marker if few else "")
     if any(np.isfinite(profile.predicted).any() for profile in depth.profiles):
         axes.plot([], [], color=BLACK, lw=1, ls=":", label="theory")
-        axes.fill_between([], [], [], color=BLACK, alpha=0.10, lw=0, label="theory +-2 SD")
+        axes.fill_between([], [], [], color=GREY, alpha=0.16, lw=0, label="theory +-2 SD")
     if depth.draws > 1:
         axes.fill_between([], [], [], color=GREY, alpha=0.4, lw=0, label="+-1 SD over draws")
     for loss in depth.losses:
@@ -97,7 +97,7 @@ def _draw_profile(axes: Axes, profile: Profile, color: str, marker: str) -> None
         label = f"Var({profile.label}) = 0{_zeros_words(zeros, layers)}"
         axes.plot(zeros, np.full(len(zeros), 0.02), color=color, marker="x", ls="", transform=bottom, label=label)
     axes.plot(*across(layers, profile.predicted), color=BLACK, lw=1, ls=":")
-    axes.fill_between(*across(layers, profile.predicted_low, profile.predicted_high), color=BLACK, alpha=0.10, lw=0)
+    axes.fill_between(*across(layers, profile.predicted_low, profile.predicted_high), color=color, alpha=0.12, lw=0)
 
 
 def across(places: Array, *values: Array) -> tuple[Any, ...]:
