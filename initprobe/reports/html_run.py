@@ -9,7 +9,7 @@ from typing import Any
 
 from initprobe.formatting import NOTHING, visible
 from initprobe.reports.cells import value_text
-from initprobe.reports.gaps import gaps
+from initprobe.reports.gaps import gap_words, gaps
 from initprobe.reports.html_charts import Chart, Line
 from initprobe.reports.html_page import meaning, page
 from initprobe.reports.html_tables import Cell, Column, json_columns, table, word
@@ -118,7 +118,7 @@ def depth_chart(result: ProbeResult, tensor: str, title: str) -> Chart:
         x_label="layer",
         x=[layer.layer for layer in layers],
         lines=lines,
-        note="; ".join(gap.words for gap in gaps(layers, tensor)),
+        note=gap_words(list(gaps(layers, tensor))),
         meaning=meaning(f"{tensor}.variance"),
     )
 

@@ -189,6 +189,8 @@ def _axis(value: Scalar | None) -> Cell:
 
 def _number(run: RunCard, entry: _Number) -> Cell:
     value = entry.of(run.digest) if run.digest else None
+    if isinstance(value, int):
+        return Cell(str(value), value)
     if not entry.log or value is None:
         return number(value)
     return Cell(short_of(value), value, is_log10=True)

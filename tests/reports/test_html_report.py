@@ -175,6 +175,7 @@ def test_a_variance_of_0_is_shown_as_0(dead, result):
     assert zeros[column] == ("-Infinity", "0") and he[column][0] == repr(result.layers[-1].output.variance_log10)
     first, second = page.data["runs"]
     assert first["numbers"]["output.variance"] == "zero" and second["series"]["output_zeros"] == []
+    assert zeros[[text for _, text in heading].index("from layer")] == ("1", "1")  # a whole number
     assert first["series"]["output_zeros"] == [1, 2, 3] and first["series"]["gradient_zeros"] == [1, 2]
     assert "zeros (0 in all layers)" in page.text  # the legend of the still picture
 

@@ -16,6 +16,7 @@ from initprobe.reports.figures.result_data import gradient_histograms, output_hi
 from initprobe.reports.figures.run import draw
 from initprobe.reports.figures.style import render
 from initprobe.reports.figures.theory import phase_figure
+from initprobe.reports.gaps import Gap, gap_words
 from initprobe.reports.log_axis import log_ticks
 from initprobe.reports.people_names import people_name
 from initprobe.results.base import TENSORS
@@ -189,6 +190,12 @@ def test_columns_of_colour_show_mean_and_spread_on_the_axis_of_the_data():
     assert -low < 0.6 * high
 
 
+def test_bands_of_theory_are_told_apart_where_they_cross():
+    axes = draw(_measured("he", "relu"), "depth").axes[0]
+    bands = [band for band in axes.collections if band.get_alpha() == 0.12]
+    assert len({tuple(band.get_facecolor()[0]) for band in bands}) == 3  # of h, dL/dh and dL/dW
+
+
 def test_the_prediction_for_a_single_layer_is_seen():
     axes = draw(_measured("he", "relu", layers=1), "depth").axes[0]
     theory = [line for line in axes.lines if line.get_linestyle() == ":" and len(line.get_xdata())]
@@ -207,6 +214,20 @@ def test_a_region_without_bound_is_named():
     diagram = phase_diagram(activation_of(as_activation("relu")), scales, biases)
     figure = phase_figure("relu", scales, biases, diagram.chi_1, diagram.xi_c, 10, [])
     assert {"order", "q grows without bound"} <= set(_words(figure))
+
+
+def test_each_reason_for_a_gap_stands_once():
+    gaps = [Gap("0", 1, 1, False), Gap("0", 3, 3, False), Gap("NaN", 4, 6, False), Gap("0", 7, 8, False)]
+    assert gap_words(gaps) == "0 in layers 1, 3 and 7 to 8; NaN in layers 4 to 6"
+    assert gap_words(gaps[1:2]) == "0 in layer 3" and gap_words([]) == ""
+
+
+def test_a_layer_that_is_spread_wide_does_not_saturate_the_colours_of_others():
+    row = gradient_histograms(_measured("normal:std=1", "tanh", layers=16, width=40, draws=1))
+    assert row.bend is not None
+    peaks = [panel.peak(row.edges) for panel in row.panels]
+    assert row.ceiling <= row.brightest <= 1.15 * max(peaks)
+    assert row.brightest >= 1.15 * min(max(peaks), (3 * min(peaks) * max(peaks)) ** 0.5) * 0.999
 
 
 def test_an_animation_has_a_frame_per_layer(initprobe, tmp_path):

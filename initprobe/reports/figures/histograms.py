@@ -154,7 +154,7 @@ def _draw_density(axes: Axes, row: HistogramRow, label: str) -> None:
         extent=(0.5, len(layers) + 0.5, float(low), float(high)),
         cmap=mpl.colormaps["viridis"].with_extremes(bad="#DDDDDD"),
         vmin=0,
-        vmax=math.sqrt(row.ceiling),
+        vmax=math.sqrt(row.brightest),
     )
     is_paper = small() < _SCREEN
     _add_colour_bar(axes, drawn, "" if is_paper else "share per bin")

@@ -23,6 +23,7 @@ from initprobe.reports.figures.style import (
     set_log_ticks,
 )
 from initprobe.reports.figures.titles import legend_above
+from initprobe.reports.gaps import gap_words
 
 _POINTS = 72  # per inch
 _HALF_DASH = 0.1  # layers
@@ -55,7 +56,7 @@ def draw_profiles(axes: Axes, depth: Depth) -> None:
         _draw_profile(axes, profile, color, marker if few else "")
     if any(np.isfinite(profile.predicted).any() for profile in depth.profiles):
         axes.plot([], [], color=BLACK, lw=1, ls=":", label="theory")
-        axes.fill_between([], [], [], color=BLACK, alpha=0.10, lw=0, label="theory +-2 SD")
+        axes.fill_between([], [], [], color=GREY, alpha=0.16, lw=0, label="theory +-2 SD")
     if depth.draws > 1:
         axes.fill_between([], [], [], color=GREY, alpha=0.4, lw=0, label="+-1 SD over draws")
     for loss in depth.losses:
@@ -86,7 +87,7 @@ def finish_profile_axes(axes: Axes, layers: int) -> None:
 def _draw_profile(axes: Axes, profile: Profile, color: str, marker: str) -> None:
     layers, is_drawn = profile.layers, np.isfinite(profile.log10).any()
     zeros = layers[profile.zeros]
-    lost = "" if is_drawn or len(zeros) else f": {'; '.join(gap.words for gap in profile.gaps)}"
+    lost = "" if is_drawn or len(zeros) else f": {gap_words(profile.gaps)}"
     if is_drawn or lost:
         label = f"Var({profile.label}){lost}"
         axes.plot(layers, profile.log10, color=color, lw=1.8, marker=marker, ms=5, label=label)
@@ -96,7 +97,7 @@ def _draw_profile(axes: Axes, profile: Profile, color: str, marker: str) -> None
         label = f"Var({profile.label}) = 0{_zeros_words(zeros, layers)}"
         axes.plot(zeros, np.full(len(zeros), 0.02), color=color, marker="x", ls="", transform=bottom, label=label)
     axes.plot(*across(layers, profile.predicted), color=BLACK, lw=1, ls=":")
-    axes.fill_between(*across(layers, profile.predicted_low, profile.predicted_high), color=BLACK, alpha=0.10, lw=0)
+    axes.fill_between(*across(layers, profile.predicted_low, profile.predicted_high), color=color, alpha=0.12, lw=0)
 
 
 def across(places: Array, *values: Array) -> tuple[Any, ...]:

@@ -97,10 +97,22 @@ class HistogramRow:
     @property
     def ceiling(self) -> float:
         """Top of the shared axis: a spike is cut, so that the rest stays readable. Exact zeros do not count."""
-        shown = [p for p in self.panels if p.shares is not None and p.outside < 0.5 and p.at_zero <= _ALL]
-        peaks = [panel.peak(self.edges) for panel in shown]
-        peaks = [peak for peak in peaks if peak > 0]
+        peaks = self._peaks
         return 1.15 * min(max(peaks), 3 * min(peaks)) if peaks else 1.0
+
+    @property
+    def brightest(self) -> float:
+        """The share that has the brightest colour; on a log axis, whose bins differ, it may be above `ceiling`."""
+        peaks = self._peaks
+        if self.bend is None or not peaks:
+            return self.ceiling
+        return 1.15 * min(max(peaks), math.sqrt(3 * min(peaks) * max(peaks)))
+
+    @property
+    def _peaks(self) -> list[float]:
+        """The peaks of the layers of which most is on the axis and not exactly 0."""
+        shown = [p for p in self.panels if p.shares is not None and p.outside < 0.5 and p.at_zero <= _ALL]
+        return [peak for panel in shown if (peak := panel.peak(self.edges)) > 0]
 
 
 @dataclass(frozen=True)
