@@ -152,10 +152,8 @@ class Pair:
     @property
     def name(self) -> str:
         """The name of the run; both names where the sides are different experiments."""
-        if self.is_unlike:
-            return " -> ".join(run.name for run in (self.old, self.new) if run)
-        run = self.new or self.old
-        return (run.name if run else "") or "the run"
+        sides = (self.old, self.new) if self.is_unlike else (self.new or self.old,)
+        return " -> ".join(run.name for run in sides if run) or "the run"
 
     @property
     def is_unlike(self) -> bool:

@@ -14,13 +14,13 @@ from legible import assert_legible, texts
 import initprobe as package
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.diagnosis.diagnose import RULES
+from initprobe.reports.figures.critical_curve import critical_curve
 from initprobe.reports.figures.heat_map_data import (
     DISAGREE,
     FAILED,
     NOT_RUN,
     ZERO,
     ZERO_OR_LOST,
-    critical_curve,
     heat_map,
 )
 from initprobe.reports.figures.heat_maps import heat_map_figure

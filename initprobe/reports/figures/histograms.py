@@ -32,7 +32,7 @@ _NARROW = 0.7  # inches of a panel in which three labels would overlap
 
 
 def is_density(row: HistogramRow, look: Look = SCREEN, share: float = 1.0) -> bool:
-    """Whether columns of colour stand for panels: for many layers, or where the size leaves no room for rows of panels.
+    """Whether columns of colour stand for panels: for many layers, or where rows of panels have no room.
 
     Args:
         row: the histograms of one tensor.

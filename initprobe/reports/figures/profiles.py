@@ -101,7 +101,7 @@ def _draw_profile(axes: Axes, profile: Profile, color: str, marker: str) -> None
 
 
 def across(places: Array, *values: Array) -> tuple[Any, ...]:
-    """Places and values of a line or band; those of a single place as a short dash across it, which can be seen.
+    """Places and values of a line or band. Those of a single place become a short dash, which can be seen.
 
     Args:
         places: on the x axis, `(points,)`.
