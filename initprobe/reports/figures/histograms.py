@@ -205,7 +205,7 @@ def _round_shares(root: float, most: int) -> Iterator[float]:
 
 
 def _set_log_ticks(axes: Axes, row: HistogramRow, bend: float) -> None:
-    """Set ticks at 0 and at powers of ten, at most four on each side of it that the axis has."""
+    """Set ticks at 0 and at powers of ten, at most four on each side that the axis has."""
     first, last = math.ceil(math.log10(bend)), math.floor(math.log10(row.ends[1]))
     step = max(math.ceil((last - first + 1) / max(min(_most_ticks(axes) // 2, 4), 1)), 1)
     far = row.stretched(np.array([10.0**last]))[0] / 8  # a tick nearer to 0 would cover its label
