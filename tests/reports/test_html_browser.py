@@ -215,6 +215,8 @@ def test_the_page_of_a_comparison_works_in_a_browser(opened, results):
     gone = BothSides("gone", sides[0], Side("missing", None), [])
     page = opened(diff_page("1 differs", [], [gone, both], [], "initprobe diff"))
     assert page.locator("#pair .uplot").count() == 4  # the first run that changed
+    labels = page.locator("#pair figure").evaluate_all("all => all.map((figure) => figure.ariaLabel)")
+    assert len(set(labels)) == 4 and ", OLD; " in labels[0] and ", NEW; " in labels[1]
     page.click('table[data-rows="pair"] tbody tr[data-index="0"]')
     assert page.locator("#pair .uplot").count() == 2 and "missing" in _text(page, "#pair")
     page = opened(diff_page("1 differs", [], [gone, both], [], "initprobe diff"), java_script_enabled=False)

@@ -37,7 +37,7 @@ function preparePairs() {
       if (!values) continue;
       const x = values.map((_, number) => number + 1);
       const lines = [{ label: "measured", kind: "measured", values, zeros }];
-      drawChart(figure, { title, x_label: "layer", x, log: true, whole: true, lines }, null, range);
+      drawChart(figure, { title: find("figcaption", figure).textContent, x_label: "layer", x, log: true, whole: true, lines }, null, range);
     }
   }
 
