@@ -22,14 +22,16 @@ class Thresholds(BaseModel):
     )
     grave_decades: Positive = Field(
         4.0,
-        description="Decades from which a trend is an error. Four are a factor of 100 in scale, too much for a single "
-        "learning rate.",
+        description="Decades from which a trend is an error. Four are a factor of 100 in scale. A signal that grows so "
+        "much needs a learning rate 10,000 times smaller. No rate makes up for one that shrinks so much.",
     )
     spread_sds: Positive = Field(
         3.0, description="Number of predicted standard deviations of the draws by which a trend must exceed chance."
     )
     saturated: Share = Field(
-        0.5, description="Share of saturated units. From one half on, the typical unit passes almost no gradient."
+        0.5,
+        description="Share of saturated units. From one half on, the typical unit passes almost no gradient. Half "
+        "of all ReLUs are off too. So the limit is 0.75 where only the lower end is flat, as with ELU.",
     )
     dead: Share = Field(
         0.75,

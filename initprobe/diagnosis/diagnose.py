@@ -15,6 +15,7 @@ from initprobe.diagnosis import (
     float_range,
     fluctuations,
     inputs,
+    normed_scales,
     number_formats,
     signal,
     units,
@@ -22,14 +23,25 @@ from initprobe.diagnosis import (
     width,
 )
 from initprobe.diagnosis.correlation import RANK_COLLAPSE
-from initprobe.diagnosis.kinds_of_net import has_silent_input
+from initprobe.diagnosis.kinds_of_net import has_nothing_left, has_silent_input
 from initprobe.diagnosis.rule import Observation, Rule, modules_with_rules, place_of
 from initprobe.registry import Registry
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
 
 # Findings of one severity that begin at the same layer come in the order of their rules here. Others follow.
-_ORDER = (inputs, signal, units, correlation, fluctuations, width, weight_scales, float_range, number_formats)
+_ORDER = (
+    inputs,
+    signal,
+    units,
+    correlation,
+    fluctuations,
+    width,
+    weight_scales,
+    normed_scales,
+    float_range,
+    number_formats,
+)
 # Those of `initprobe width` judge another kind of result.
 _WITHOUT = {"diagnose", "width_sizes", "width_verdict"}
 _MODULES = modules_with_rules(initprobe.diagnosis, _ORDER, _WITHOUT)
@@ -69,7 +81,8 @@ def diagnose(
 
 def _rules_for(result: ProbeResult) -> list[Rule]:
     """The rules that apply to this result: without a signal, only those that judge the weights or the input."""
-    return [rule for rule in RULES.values() if rule.of_weights or not has_silent_input(result)]
+    silent = has_silent_input(result) or has_nothing_left(result)
+    return [rule for rule in RULES.values() if rule.of_weights or not silent]
 
 
 def all_places(result: ProbeResult, finding: Finding, thresholds: Thresholds) -> Iterator[Finding]:

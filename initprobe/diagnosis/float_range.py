@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from initprobe.config.thresholds import Thresholds
+from initprobe.diagnosis.normed_scales import BELOW_EPSILON, is_below_epsilon
 from initprobe.diagnosis.rule import Look, Observation, Rule
 from initprobe.results.base import BACKWARD_TENSORS, FORWARD_TENSORS
 from initprobe.results.layers import LayerStats
@@ -17,10 +18,11 @@ def _status_rule(*statuses: str) -> Look:
     def look(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
         forward = [layer.layer for layer in result.layers if _any_status(layer, FORWARD_TENSORS, statuses)]
         back = [layer.layer for layer in result.layers if _any_status(layer, BACKWARD_TENSORS, statuses)]
+        cause = BELOW_EPSILON if "underflow" in statuses and is_below_epsilon(result) else ""
         if forward:
-            yield Observation(forward[0], "on the forward pass; all numbers computed from it are void", "error")
+            yield Observation(forward[0], "on the forward pass; all numbers computed from it are void", "error", cause)
         elif back:
-            yield Observation(back[-1], _lost_back(result.layers[back[-1] - 1]), "error")
+            yield Observation(back[-1], _lost_back(result.layers[back[-1] - 1]), "error", cause)
 
     return look
 

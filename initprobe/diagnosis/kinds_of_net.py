@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from initprobe.activations.skips import branches
 from initprobe.results.run import ProbeResult
+from initprobe.spec import of_depth
 
 
 def norm_name(result: ProbeResult) -> str:
@@ -27,9 +28,19 @@ def adding_layers(result: ProbeResult) -> Collection[int]:
     return [branch[-1] + 1 for branch in branches(sizes, block)]
 
 
+def branch_scale(result: ProbeResult) -> float:
+    """The factor of each branch before it is added."""
+    return of_depth(str(result.config.get("branch_scale", 1)), len(result.layers))
+
+
 def has_silent_input(result: ProbeResult) -> bool:
     """Whether every entry of the input is 0."""
     return result.input is not None and result.input.mean_square == 0
+
+
+def has_nothing_left(result: ProbeResult) -> bool:
+    """Whether all samples are equal and batch norm subtracts what samples share, which leaves 0."""
+    return result.input is not None and result.input.equal and norm_name(result) == "batch"
 
 
 def is_plain(result: ProbeResult) -> bool:

@@ -7,9 +7,19 @@ from collections.abc import Iterator
 
 from initprobe.config.thresholds import Thresholds
 from initprobe.diagnosis.arithmetic import arithmetic, stated_span
+from initprobe.diagnosis.branch_slopes import branch_slopes
 from initprobe.diagnosis.kinds_of_net import is_plain, is_residual, norm_name
+from initprobe.diagnosis.normed_scales import BELOW_EPSILON, is_below_epsilon, mean_square_below
 from initprobe.diagnosis.rule import Look, Observation, Rule
-from initprobe.diagnosis.trends import per_layer_words, real_trend, severity_of, steps_in_words, variance_text
+from initprobe.diagnosis.trends import (
+    TensorProfile,
+    per_layer_words,
+    real_trend,
+    severity_of,
+    steps_in_words,
+    variance_text,
+)
+from initprobe.formatting import short
 from initprobe.results.base import TENSOR_SYMBOLS
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
@@ -33,13 +43,23 @@ def _gradient_trend(sign: int) -> Look:
 
 
 def _vanishing_gradient(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
-    """A gradient that is exactly 0 below a layer whose units are all on flat ends, else a trend."""
+    """A layer whose units are all on flat ends, so no gradient passes; else an idle branch or a trend."""
     flat = [layer.layer for layer in result.layers if _is_flat(layer, is_residual(result))]
     if flat:
         evidence = "dL/dz is exactly 0: every unit is on a flat end for every input"
         yield Observation(flat[-1], evidence, "error", _LEARNS_NOTHING if is_residual(result) else _FLAT)
     else:
+        yield from _idle_branches(result, limits)
         yield from _gradient_trend(-1)(result, limits)
+
+
+def _idle_branches(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
+    """The last layer in a branch whose activation passes next to nothing."""
+    slopes = branch_slopes(result)
+    idle = [number for number, log10 in slopes.items() if log10 <= -limits.grave_decades]
+    if idle:
+        evidence = f"E[phi'^2] = {variance_text(slopes[idle[-1]])} in the branch"
+        yield Observation(idle[-1], evidence, "error", _LEARNS_NOTHING)
 
 
 _FLAT = "weights or biases are so large that every unit is on a flat end of the activation; no gradient passes"
@@ -54,7 +74,7 @@ def _is_flat(layer: LayerStats, residual: bool) -> bool:
     off = layer.output.zero_fraction == 1 or layer.output.dead_fraction == 1
     off = off or (residual and layer.output.saturated_fraction != 1)
     passed, given = layer.preactivation_gradient, layer.output_gradient
-    return not off and not layer.inside_branch and passed.rms == 0 and passed.status == "ok" and bool(given.rms)
+    return not off and passed.rms == 0 and passed.status == "ok" and bool(given.rms)
 
 
 def _cancels(result: ProbeResult) -> bool:
@@ -78,8 +98,19 @@ def _trends_of(result: ProbeResult, tensor: str, sign: int, limits: Thresholds) 
     product = arithmetic(result, tensor, profile, rate) if is_plain(result) else ""
     steps = steps_in_words(profile, (start, end), step)
     evidence = f"{product}{per_layer_words(rate, TENSOR_SYMBOLS[tensor], steps)} ({course})"
-    cause = _cause_beside_weights(result, tensor, sign)
+    cause = _cause_of_signal(result, profile) if tensor == "weight_gradient" else ""
+    cause = cause or _cause_beside_weights(result, tensor, sign)
     yield Observation(first if tensor == "output" else last, evidence, severity_of(moved.change, limits), cause)
+
+
+def _cause_of_signal(result: ProbeResult, profile: TensorProfile) -> str:
+    """Why dL/dW moves where it is mostly h that does, by its mean square; empty where dL/dz moves more."""
+    (first, a), (last, b) = profile[0], profile[-1]
+    sizes = [mean_square_below(result, result.layers[number - 1]) for number in (first, last)]
+    if not all(sizes) or 2 * abs(math.log10(sizes[1] / sizes[0])) < abs(b - a):
+        return ""
+    way = "grows" if sizes[1] > sizes[0] else "falls"
+    return f"dL/dW is a product with the h below, whose mean square {way} from {short(sizes[0])} to {short(sizes[1])}"
 
 
 def _cause_beside_weights(result: ProbeResult, tensor: str, sign: int) -> str:
@@ -89,6 +120,8 @@ def _cause_beside_weights(result: ProbeResult, tensor: str, sign: int) -> str:
         return f"every branch adds to the variance of {symbol}, in proportion to branch_scale^2"
     if is_residual(result):
         return f"the layers without a skip shrink the variance of {symbol}; a skip would keep it"
+    if sign < 0 and is_below_epsilon(result):
+        return BELOW_EPSILON
     if norm == "none" or tensor == "output":
         return ""
     if sign > 0:

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 
+from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.config.thresholds import Thresholds
 from initprobe.diagnosis.kinds_of_net import adding_layers
+from initprobe.diagnosis.normed_scales import BELOW_EPSILON, is_below_epsilon
 from initprobe.diagnosis.rule import Observation, Rule, each_layer
 from initprobe.formatting import percent, short
 from initprobe.results.run import ProbeResult
 
 
 def _saturated_units(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
+    most = _most_saturated(result, limits)
     return each_layer(
         result,
-        lambda layer: (layer.output.saturated_fraction or 0) > limits.saturated,
+        lambda layer: (layer.output.saturated_fraction or 0) > most,
         lambda layer: f"{percent(layer.output.saturated_fraction)}% of the outputs are saturated",
         "warning",
     )
+
+
+def _most_saturated(result: ProbeResult, limits: Thresholds) -> float:
+    """The largest share of saturated units that is no fault.
+
+    Half of all large z are on a flat lower end, as half of all ReLUs are off. Where it is the only flat end, the limit
+    holds for the other half.
+    """
+    name = str(result.config.get("act")).partition(":")[0]
+    band = ACTIVATIONS[name].saturation if name in ACTIVATIONS else None
+    is_half_flat = band is not None and math.isfinite(band.low) and math.isinf(band.high)
+    return (1 + limits.saturated) / 2 if is_half_flat else limits.saturated
 
 
 def _dead_units(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
@@ -31,12 +48,14 @@ def _dead_units(result: ProbeResult, limits: Thresholds) -> Iterator[Observation
 
 def _dead_layer(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
     off = "the branch of every unit is off and learns nothing"  # in a residual net
-    return each_layer(
+    cause = BELOW_EPSILON if is_below_epsilon(result) else ""
+    observations = each_layer(
         result,
         lambda layer: layer.output.zero_fraction == 1 or layer.output.dead_fraction == 1,
         lambda layer: "every output is 0" if layer.output.zero_fraction == 1 else off,
         "error",
     )
+    return (replace(each, cause=cause) for each in observations)
 
 
 def _symmetric_units(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:

@@ -14,5 +14,5 @@ answer questions about infinite depth.
 
 For normalised and residual networks, start in `norm_and_skip.py` (forward) and `norm_and_skip_gradients.py` (back).
 Then read `radial.py`: the part of a gradient along h. `batch_norm.py` has the kernel of a batch, `layer_norm.py` the
-first order in 1/width, and `norm_and_skip_spread.py` the spread.
+first order in 1/width, and `norm_and_skip_spread.py` the spread. Of gradients it is in `residual_chance.py`.
 """

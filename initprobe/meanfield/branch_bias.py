@@ -15,71 +15,79 @@ from dataclasses import dataclass
 import numpy as np
 
 from initprobe.arrays import Array
+from initprobe.meanfield.norm_and_skip_units import own
+from initprobe.meanfield.radial import quotient
 from initprobe.meanfield.spread_steps import SQUARE, Step, branch_weights, covariances_of, drifts_of
 
 
 @dataclass
 class _Together:
-    """How the factors of some successive layers vary together.
+    """How the factors of some successive layers vary together, for each group of samples.
 
     Attributes:
-        slopes: response of the sum of their relative deviations to the state below them, `(4,)`.
-        added: variance of that sum which does not come from the state below.
-        apart: sum of the variances of the factors.
+        slopes: response of the sum of their relative deviations to the state below them, `(groups, 4)`.
+        added: variance of that sum which does not come from the state below, `(groups,)`.
+        apart: sum of the variances of the factors, `(groups,)`.
     """
 
     slopes: Array
-    added: float = 0.0
-    apart: float = 0.0
+    added: Array
+    apart: Array
 
-    def covariance(self, covariance: Array) -> float:
-        """Sum of the covariances of all pairs of factors, from the covariance of the state below, `(4, 4)`."""
-        return (float(self.slopes @ covariance @ self.slopes) + self.added - self.apart) / 2
+    @classmethod
+    def nothing(cls, groups: int) -> _Together:
+        """No layers."""
+        return cls(np.zeros((groups, 4)), np.zeros(groups), np.zeros(groups))
 
-    def add(self, step: Step, weight: float, covariance: Array) -> None:
+    def covariance(self, covariance: Array) -> Array:
+        """Sum of the covariances of all pairs of factors, from the covariance of the state below, `(groups, 4, 4)`."""
+        return (_square(self.slopes, covariance) + self.added - self.apart) / 2
+
+    def add(self, step: Step, weight: Array, covariance: Array) -> None:
         """Add the factor of the layer below, with the covariance of the state below it."""
-        own = float(step.units.noise[2, 2] / step.units.means[2] ** 2)
-        self.added += float(self.slopes @ step.noise @ self.slopes)
-        self.added += 2 * weight * float(self.slopes @ step.with_noise) + weight**2 * own
-        self.apart += weight**2 * (float(step.slopes @ covariance @ step.slopes) + own)
-        self.slopes = self.slopes @ step.matrix + weight * step.slopes
+        chance = own(step.slope_noise)
+        self.added = self.added + _square(self.slopes, own(step.noise)) + weight**2 * chance
+        self.added += 2 * weight * np.vecdot(self.slopes, own(step.with_noise))
+        self.apart = self.apart + weight**2 * (_square(step.slopes, covariance) + chance)
+        self.slopes = step.passed(self.slopes) + weight[:, None] * step.slopes
 
 
-def branch_biases(single: Sequence[Step]) -> list[float]:
-    """Logs of the mean square of dL/dh over that of lengths without chance, at every layer.
+def _square(slopes: Array, covariance: Array) -> Array:
+    """Variance of a linear function of the state, `(groups,)`."""
+    return np.asarray(np.einsum("gi,gij,gj->g", slopes, covariance, slopes))
+
+
+def branch_biases(single: Sequence[Step]) -> list[Array]:
+    """Logs of the mean square of dL/dh over that of lengths without chance, at every layer, `(groups,)` each.
 
     Args:
         single: steps of all layers, with the noise of one sample.
     """
     covariances, (weights, _) = covariances_of(single), branch_weights(single)
-    drifts = drifts_of(single, covariances)
-    alone, inside, biases = 0.0, _nothing(), list[float]()
-    together = _nothing()
+    drifts, groups = drifts_of(single, covariances), len(single[0].shares)
+    alone, biases = np.zeros(groups), list[Array]()
+    together, inside = _Together.nothing(groups), _Together.nothing(groups)
     for k in reversed(range(len(single))):
-        step, weight, below = single[k], weights[k], covariances[k]
-        biases.append(alone + together.covariance(covariances[k + 1]))
-        inside = _nothing() if step.wiring.skip is not None else inside
-        alone += weight * _mean(step, drifts[k], below)
+        step, weight, below = single[k], weights[k], own(covariances[k])
+        biases.append(alone + together.covariance(own(covariances[k + 1])))
+        inside = _Together.nothing(groups) if step.wiring.skip is not None else inside
+        alone = alone + weight * _mean(step, drifts[k], below)
         together.add(step, weight, below)
-        inside.add(step, 1.0, below)
+        inside.add(step, np.ones(groups), below)
         if step.wiring.opens and step.wiring.span > 1:
             # Inside its branch the gradient has passed two layers with their whole weight.
-            alone += (weight - weight**2) * inside.covariance(below)
+            alone = alone + (weight - weight**2) * inside.covariance(below)
     return biases[::-1]
 
 
-def _nothing() -> _Together:
-    return _Together(np.zeros(4))
-
-
-def _mean(step: Step, drift: Array, covariance: Array) -> float:
-    """Mean relative deviation of a layer's factor, from mean and covariance of the state below it.
+def _mean(step: Step, drift: Array, covariance: Array) -> Array:
+    """Mean relative deviation of a layer's factor, from mean and covariance of the state below it, `(groups,)`.
 
     Inside a branch with a norm, `layer_norm` has it.
     """
-    moved = float(step.slopes @ drift)
+    moved, units = np.vecdot(step.slopes, drift), step.units
     if step.wiring.norm is None:
-        bend = step.units.curvatures[2] * step.length_response**2 * covariance[SQUARE, SQUARE] / 2
-        return moved + float((bend + step.units.offsets[2]) / step.units.means[2])
+        bend = units.curvatures[:, 2] * step.length_response**2 * covariance[:, SQUARE, SQUARE] / 2
+        return np.asarray(moved + quotient(bend + units.offsets[:, 2], units.means[:, 2]))
     # The norm divides by the mean square of its input, and `E[1 / (1 + x)] = 1 + E[x^2]`.
-    return moved + float(step.slopes @ covariance @ step.slopes) if step.wiring.opens else 0.0
+    return np.asarray(moved + _square(step.slopes, covariance)) if step.wiring.opens else np.zeros_like(moved)

@@ -52,11 +52,19 @@ class LayerPass:
 
 
 class LayerGradients(NamedTuple):
-    """Mean squares of dL/dh and dL/dz of each group of samples, and of dL/dW of one sample, `(groups,)` each."""
+    """Mean squares of the gradients of each group of samples, `(groups,)` each.
+
+    Attributes:
+        output: of dL/dh.
+        preactivation: of dL/dz.
+        weight: of dL/dW, for one sample.
+        along: of the part of dL/dh along h and along the mean over units; None where it is not followed.
+    """
 
     output: Array
     preactivation: Array
     weight: Array
+    along: Array | None = None
 
 
 def gradients(
@@ -67,7 +75,7 @@ def gradients(
     Args:
         layers: first to last.
         wirings: norm and skip of each layer.
-        passes: what theory computed at each layer on the way forward.
+        passes: what theory computed at each layer in the forward pass.
         batch: samples per batch.
     """
     by_layer: list[LayerGradients] = []

@@ -73,6 +73,11 @@ class _Split:
         rest = np.maximum(self.gradient.square - along, 0.0)
         return quotient(rest, np.maximum(freedom, 0.0))
 
+    @property
+    def along(self) -> Array:
+        """Mean square over units of the part along h and 1, `(groups,)`."""
+        return np.asarray(self.gradient.square - self.across * (1 - self.directions / self.units))
+
     def coefficients(self, inner: Array) -> Array:
         """`g . a` for a vector a over units, as a linear function of p: its factors, `(groups, 2)`.
 
@@ -239,7 +244,7 @@ def residual_gradients(
     Args:
         layers: first to last.
         wirings: norm and skip of each layer; no batch norm.
-        passes: what theory computed at each layer on the way forward.
+        passes: what theory computed at each layer in the forward pass.
     """
     by_layer: list[LayerGradients] = []
     last = passes[-1].output
@@ -254,7 +259,7 @@ def residual_gradients(
         elif branch is not None:
             branch = _Branch(branch.output, branch.kept, step.shared_below(branch.shared))
         delta, inner = _of_layer(step, above)
-        by_layer.append(LayerGradients(gradient.square, delta, here.weighted * inner))
+        by_layer.append(LayerGradients(gradient.square, delta, here.weighted * inner, step.split.along))
         gradient, above = step.below(inner), step
         if wiring.opens and branch is not None:
             gradient, branch = _joined(branch, gradient, here.signal.squares, layer.n_in), None

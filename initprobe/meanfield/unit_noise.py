@@ -53,9 +53,9 @@ class Noise:
     same: Array
     other: Array
 
-    def of_layer(self, number: int) -> Noise:
-        """The noise of one layer, counted from 0."""
-        return Noise(*(values[number : number + 1] for values in vars(self).values()))
+    def rows(self, start: int, stop: int) -> Noise:
+        """The noise of the layers from `start` to before `stop`, counted from 0."""
+        return Noise(*(values[start:stop] for values in vars(self).values()))
 
     def relative(self, covariances: Array, first: int, second: int) -> Array:
         """Covariance of two functions divided by their means, `(layers,)`.
@@ -234,6 +234,26 @@ def _other(by_bias: Array, stack: _Stack) -> Array:
     mean = np.vecdot(means, shares)
     between = _products(means * shares, means) - _outer(mean, mean)
     return np.asarray(np.einsum("lkfg,lk->lfg", within, shares) + between)
+
+
+def group_covariances(activation: Activation, states: Sequence[State]) -> Array:
+    """Covariances in one unit between samples of any two groups, `(groups, groups, functions, functions)`.
+
+    Args:
+        activation: of the layer.
+        states: z of one layer, for each group of samples.
+    """
+    groups = stacked(states)
+    functions = groups.over_samples(_functions(activation, groups), groups.sample_shares)
+    by_group = np.moveaxis(functions, 0, 1)
+    size, shares = by_group.shape[:2], groups.bias_shares[0]
+    at_biases = np.moveaxis(by_group.reshape(math.prod(size), len(shares), -1), 0, 1)
+    within = pair_covariances(at_biases, np.array(states[0].correlation_nodes())[None])
+    means = hermite_grid().mean(at_biases)
+    mean = shares @ means
+    between = (means.T * shares) @ means - np.outer(mean, mean)
+    total = np.einsum("k,kij->ij", shares, within) + between
+    return np.asarray(np.moveaxis(total.reshape(*size, *size), 2, 1))
 
 
 def free_share(units: int, layer: Layer) -> float:

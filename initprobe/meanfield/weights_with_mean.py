@@ -33,7 +33,7 @@ from initprobe.meanfield.input_moments import InputMoments, sample_groups
 from initprobe.meanfield.layer import Layer, State
 from initprobe.meanfield.norm_and_skip_gradients import LayerPass
 from initprobe.meanfield.norm_and_skip_spread import spreads_of
-from initprobe.meanfield.norm_and_skip_units import units_of
+from initprobe.meanfield.norm_and_skip_units import own, units_of
 from initprobe.meanfield.predict import LayerTheory
 from initprobe.meanfield.radial import quotient
 from initprobe.meanfield.row_grid import RowGrid
@@ -73,7 +73,8 @@ def spread_with_means(
             [Step.of(*each) for each in zip(layers, around, passes, column, strict=True)]
             for column in zip(*units, strict=True)
         )
-        spreads, (_, apart) = spreads_of(steps, single, None, samples), branch_weights(steps)
+        apart = [float(square[0]) for square in branch_weights(steps)[1]]
+        spreads = spreads_of(steps, single, None, samples)
         totals = [prediction.output_gradient_variance for prediction in theory]
         shared = [1 - min(alone / total, 1.0) if total > 0 else 0.0 for alone, total in zip(apart, totals, strict=True)]
         variances = _shared_variances(steps, shared, samples)
@@ -92,7 +93,7 @@ def _first_unstable(single: Sequence[Step]) -> int:
         single: steps of all layers, with the noise of one sample.
     """
     for number, (step, covariance) in enumerate(zip(single, covariances_of(single), strict=False)):
-        if not step.moved(covariance) <= _FURTHEST_MOVED:
+        if not (step.moved(own(covariance)) <= _FURTHEST_MOVED).all():
             return number
     return len(single)
 
@@ -121,17 +122,19 @@ def _shared_variances(steps: Sequence[Step], shared: Sequence[float], samples: i
     covariances, slopes, added = covariances_of(steps), np.zeros(4), 0.0
     variances: list[float] = []
     for k in reversed(range(len(steps))):
-        step, share, units = steps[k], shared[k], steps[k].units
-        own = 2 / samples * (share**2 + (1 - share) ** 2 / step.layer.n_out)
+        step, share = steps[k], shared[k]
+        (mean,), noise, step_noise = step.units.means, step.units.noise[0, 0], step.noise[0, 0]
+        own_chance = 2 / samples * (share**2 + (1 - share) ** 2 / step.layer.n_out)
         if k < len(steps) - 1:
             added += 4 * share * (1 - share) / step.layer.n_out
-        variances.append(own + added + float(slopes @ covariances[k + 1] @ slopes))
+        variances.append(own_chance + added + float(slopes @ covariances[k + 1][0, 0] @ slopes))
         weights = np.array([1 - share, 2 * share])
-        responses, with_noise = weights @ [step.slopes, step.rises], weights @ [step.with_noise, step.rise_with_noise]
-        relative = weights / units.means[2:]
-        added += float(slopes @ step.noise @ slopes) + 2 * float(slopes @ with_noise)
-        added += float(relative @ units.noise[2:, 2:] @ relative)
-        slopes = slopes @ step.matrix + responses
+        responses = weights @ [step.slopes[0], step.rises[0]]
+        with_noise = weights @ [step.with_noise[0, 0], step.rise_with_noise[0, 0]]
+        relative = weights / mean[2:]
+        added += float(slopes @ step_noise @ slopes) + 2 * float(slopes @ with_noise)
+        added += float(relative @ noise[2:, 2:] @ relative)
+        slopes = slopes @ step.matrix[0] + responses
     return variances[::-1]
 
 

@@ -19,8 +19,9 @@ from initprobe.meanfield.predict import LayerTheory
 # Chosen: the largest possible errors, in logs, of a series in 1/width, for outputs and dL/dh. The first is where
 # drawing is short. That of dL/dW may be larger.
 _MOST_IF_SHORT, _MOST, _MORE_OF_WEIGHTS = math.log(1.05), math.log(1.1), math.log(1.04)
-# Chosen: the largest depth/width at which the first order may be enough.
-_DEEPEST = 0.15
+# Chosen: the largest depth/width at which the first order may be enough. Round the skips of a layer norm it is nearer
+# to 200 experiments than drawn networks are, up to the second.
+_DEEPEST, _DEEPEST_ROUND_SKIPS = 0.15, 1.0
 # Chosen: the least SD of outputs over that to first order. A few saturated units may be in none of the drawn networks.
 _RARE = 0.5
 # SDs of logs below this are rounding of float32: nothing varies over networks.
@@ -45,9 +46,12 @@ def are_drawn(
         inputs: moments of the samples.
         batch: samples in one batch.
     """
+    is_narrow, depth = min(layer.n_out for layer in layers) < _NARROW, math.fsum(1 / layer.n_out for layer in layers)
     if all(wiring.norm is None for wiring in wirings):
-        return min(layer.n_out for layer in layers) < _NARROW
-    if math.fsum(1 / layer.n_out for layer in layers) > _DEEPEST:
+        return is_narrow
+    if any(wiring.skip is not None for wiring in wirings) and not any(wiring.by_batch for wiring in wirings):
+        return is_narrow or depth > _DEEPEST_ROUND_SKIPS
+    if depth > _DEEPEST:
         return True
     plan = plan_of(layers, wirings, inputs, batch)
     most = _MOST_IF_SHORT if plan is not None and plan.is_short else _MOST

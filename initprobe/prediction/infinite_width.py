@@ -16,7 +16,7 @@ from initprobe.meanfield.predict import LayerTheory
 from initprobe.prediction.rules import rules_of
 
 if TYPE_CHECKING:
-    from initprobe.meanfield.norm_and_skip_gradients import LayerPass
+    from initprobe.meanfield.norm_and_skip_gradients import LayerGradients, LayerPass
 
 
 class AtInfiniteWidth(NamedTuple):
@@ -27,6 +27,7 @@ class AtInfiniteWidth(NamedTuple):
         wirings: norm and skip of each layer.
         batch: number of samples in one batch.
         passes: the forward pass of each layer.
+        gradients: of each layer.
         layers: the prediction for each layer; weight gradients are those of one sample.
     """
 
@@ -34,6 +35,7 @@ class AtInfiniteWidth(NamedTuple):
     wirings: list[Wiring]
     batch: int
     passes: list[LayerPass]
+    gradients: list[LayerGradients]
     layers: tuple[LayerTheory, ...]
 
 
@@ -48,12 +50,14 @@ def norm_and_skip_theory(
         inputs: moments of the input.
         batch: number of samples in one batch.
     """
-    from initprobe.meanfield.norm_and_skip import forward_passes, theory_of
+    from initprobe.meanfield.norm_and_skip import forward_passes, gradients_of, theory_of
 
     wirings_here, rules = surrounded(config, sizes)
     with np.errstate(all="ignore"):
         passes = forward_passes(config.activation, rules, wirings_here, inputs, batch)
-        return AtInfiniteWidth(rules, wirings_here, batch, passes, theory_of(rules, wirings_here, passes, batch))
+        gradients = gradients_of(rules, wirings_here, passes, batch)
+        layers = theory_of(wirings_here, passes, gradients)
+        return AtInfiniteWidth(rules, wirings_here, batch, passes, gradients, layers)
 
 
 def surrounded(

@@ -112,7 +112,7 @@ def _norm_and_skip_prediction(
     from initprobe.meanfield.norm_and_skip_spread import spread_norm_and_skip
     from initprobe.meanfield.row_lengths import NO_EFFECT, length_effects
 
-    rules, around, batch, passes, theory_of_sample = series
+    rules, around, batch, passes, gradients, theory_of_sample = series
     lengths = [NO_EFFECT] * len(rules)
     if config.norm == "batch":
         lengths = length_effects(config.activation, rules, around, passes, batch)
@@ -120,7 +120,6 @@ def _norm_and_skip_prediction(
         _with_lengths(replace(theory, weight_gradient_variance=samples * theory.weight_gradient_variance), each)
         for theory, each in zip(theory_of_sample, lengths, strict=True)
     ]
-    gradients = [theory.output_gradient_variance for theory in layers]
     try:
         spreads = spread_norm_and_skip(
             config.activation, rules, around, passes, gradients, samples, lengths=lengths, batch=batch

@@ -14,7 +14,7 @@ from initprobe.meanfield.correlated_pairs import pair_moments
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.moments import moments
-from initprobe.meanfield.norm_and_skip import forward_passes
+from initprobe.meanfield.norm_and_skip import forward_passes, gradients_of
 from initprobe.meanfield.norm_and_skip_spread import spread_norm_and_skip
 from initprobe.meanfield.row_grid import RowGrid
 from initprobe.meanfield.row_lengths import length_effects
@@ -189,6 +189,7 @@ def test_rows_that_grow_unequal(act, measured_factor, measured_sd):
     x = np.random.default_rng(0).standard_normal((100, 150))
     passes = forward_passes(ACTIVATIONS[act], layers, wirings, InputMoments.measure(x), 100)
     effects = length_effects(ACTIVATIONS[act], layers, wirings, passes, 100)[-1]
-    spread = spread_norm_and_skip(ACTIVATIONS[act], layers, wirings, passes, [1.0] * 20, 100)[-1].output.sd
+    gradients = gradients_of(layers, wirings, passes, 100)
+    spread = spread_norm_and_skip(ACTIVATIONS[act], layers, wirings, passes, gradients, 100)[-1].output.sd
     assert effects.output == pytest.approx(measured_factor, rel=0.03)
     assert math.hypot(spread, effects.output_sd) == pytest.approx(measured_sd, rel=0.25)

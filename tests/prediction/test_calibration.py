@@ -41,8 +41,8 @@ def test_shares_beyond_two_and_three_standard_deviations():
 @pytest.mark.slow
 @pytest.mark.parametrize("norm", ["none", "layer"])
 def test_shares_in_residual_networks(norm):
-    """Skips over 1 to 3 layers, branches of scale 0.1 to 1: the same limits."""
-    for direction, networks in calibrate(residual_experiments(EXPERIMENTS // 2, seed=7, norm=norm)).items():
+    """Skips over 1 to 3 layers, branches of scale 0.1 to 1: the same limits. Faults were looked for with seed 7."""
+    for direction, networks in calibrate(residual_experiments(EXPERIMENTS // 2, seed=31, norm=norm)).items():
         assert len(networks) >= 1000
         for limit in LIMITS:
             share, ends = share_beyond(networks, limit), interval(networks, limit)

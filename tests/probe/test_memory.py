@@ -86,7 +86,7 @@ def test_a_deep_net_takes_a_fraction_of_its_weights():
     weights, activations = memory_needed(config, (1024,) * 2001, 256)
     assert weights + activations < 400e6 < 2000 * 1024**2 * 4
     whole = ProbeConfig(init="he", act="relu", layers=2000, width=1024, batch=128, batches=2)
-    assert cost(config).flops == pytest.approx(cost(whole).flops * 4 / 3)  # the way forward twice
+    assert cost(config).flops == pytest.approx(cost(whole).flops * 4 / 3)  # the forward pass twice
 
 
 DEEP = """

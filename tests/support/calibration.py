@@ -37,6 +37,8 @@ LIMITS = (2, 3)
 # Of a normal z.
 EXPECTED = {limit: 2 * float(norm.sf(limit)) for limit in LIMITS}
 DIRECTIONS = ("forward", "backward")
+# Spreads below the rounding of float32, as of a linear layer behind a layer norm. There nothing varies over networks.
+ROUNDING = 1e-6
 
 
 def experiments(count: int, seed: int = 0) -> list[ProbeConfig]:
@@ -132,7 +134,7 @@ def _distances(prediction: NetworkPrediction, direction: str, variances: Array) 
     for theory, spread, variance in columns if direction == "forward" else columns[:-1]:
         of, predicted = getattr(spread, tensor), getattr(theory, f"{tensor}_variance")
         is_judged = spread.is_first_order_forward if direction == "forward" else spread.is_first_order
-        if is_judged and of.sd > 0 and predicted > 0 and variance > 0:
+        if is_judged and of.sd > ROUNDING and predicted > 0 and variance > 0:
             values.append((math.log(variance / predicted) - of.log_mean) / of.sd)
     return np.array(values)
 

@@ -297,7 +297,7 @@ def test_rules_of_models_are_accepted_and_never_found_in_a_run(collapsed, checks
         ("\n  verdict: surviv", "a.yaml:5: unknown verdict 'surviv'. Did you mean 'survives'?"),
         ("\n  verdict: true", "a.yaml:5: verdict: takes survives, a rule"),
         ("\n  verdict: [0.1, 2]", "a.yaml:5: verdict: takes survives, a rule"),
-        ("\n  verdict:\n    max_severity: grave", "a.yaml:6: checks.verdict.max_severity: must be"),
+        ("\n  verdict:\n    max_severity: severe", "a.yaml:6: checks.verdict.max_severity: must be"),
         ("\n  verdict:\n    not: [saturated]\n    layers: 2", "a.yaml:5: verdict: speaks of all layers at once"),
         ("\n  verdict: {is: survives, max_severity: info}", "a.yaml:5: checks.verdict: give one of is, not"),
         ("\n  healthy: survives", "a.yaml:5: healthy: takes true or false"),
