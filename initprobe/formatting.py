@@ -85,7 +85,9 @@ def short(value: float | None, log10: float | None = None) -> str:
 
 
 def short_of(log10: float) -> str:
-    """As `short`, for a number given by its log10, which may be beyond the float range."""
+    """As `short`, for a number given by its log10, which may be beyond the float range; -inf stands for 0."""
+    if log10 == -math.inf:
+        return "0"
     return short(10**log10 if abs(log10) < 300 else None, log10)
 
 

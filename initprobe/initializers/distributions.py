@@ -193,7 +193,7 @@ IDENTITY = Distribution(
 CONSTANT = Distribution(
     "constant",
     lambda rng, shape, dtype: np.zeros(shape, dtype),
-    lambda mean, std: f"every entry {_number(mean)}",
+    lambda mean, std: f"constant {_number(mean)}",
     gaussian_limit=False,
 )
 

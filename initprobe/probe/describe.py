@@ -22,6 +22,8 @@ from initprobe.spec import Spec, Value
 if TYPE_CHECKING:
     from initprobe.initializers.weight_files import Network
 
+_SPELLED = {"lecun": "LeCun", "lsuv": "LSUV"}  # names that are not written with one capital
+
 
 def describe(config: ProbeConfig, sizes: Sequence[int], batch: int) -> Description:
     """The words for an experiment.
@@ -88,9 +90,15 @@ def _branch(block: int) -> str:
 
 def _words(name: str, spec: Spec | Initializer | Activation | None, capital: bool = True) -> str:
     text = name if ":" in name else name.replace("_", " ")  # a `module:name` stays as it was typed
-    text = text[0].upper() + text[1:] if capital and ":" not in name else text
+    text = _capital(text) if capital and ":" not in name else text
     params = [f"{key} {_value(value)}" for key, value in spec.params.items()] if isinstance(spec, Spec) else []
     return f"{text} ({', '.join(params)})" if params else text
+
+
+def _capital(text: str) -> str:
+    """The name of an initializer at the start of a title."""
+    first, _, rest = text.partition(" ")
+    return " ".join(filter(None, [_SPELLED.get(first, first[0].upper() + first[1:]), rest]))
 
 
 def _value(value: Value) -> str:

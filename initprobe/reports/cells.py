@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from initprobe.formatting import NOTHING, fixed, short
+from initprobe.formatting import NOTHING, fixed, short, trimmed
 from initprobe.results.layers import TensorStats
 from initprobe.results.run import ProbeResult
 
@@ -47,6 +47,26 @@ def names_of(results: Sequence[ProbeResult]) -> list[str]:
         )
         for number, result in enumerate(results)
     ]
+
+
+def short_names_of(results: Sequence[ProbeResult]) -> tuple[list[str], list[str]]:
+    """The same for figures: long numbers are rounded, and an activation or initializer of all results stands once.
+
+    Args:
+        results: as compared.
+
+    Returns:
+        A name per result, and what all of them share.
+    """
+    names = [trimmed(name, digits=4) for name in names_of(results)]
+    parts = [tuple(trimmed(part, digits=4) for part in compared_names(result).values()) for result in results]
+    for place, other in ((1, 0), (0, 1)):
+        shared = {each[place] for each in parts}
+        if len(results) > 1 and len(shared) == 1 and len({each[other] for each in parts}) > 1:
+            whole = [" + ".join(each) for each in parts]
+            rest = [name.removeprefix(all_of) for name, all_of in zip(names, whole, strict=True)]
+            return [f"{each[other]}{words}" for each, words in zip(parts, rest, strict=True)], list(shared)
+    return names, []
 
 
 def shared_words(results: Sequence[ProbeResult]) -> list[str]:

@@ -59,6 +59,28 @@ def gaps(layers: Sequence[LayerStats], tensor: str) -> Iterator[Gap]:
             yield Gap(why, numbers[0], numbers[-1], len(numbers) == len(layers) > 1)
 
 
+def gap_words(gaps_of: Sequence[Gap]) -> str:
+    """The gaps in one line, each reason once: `0 in layers 3, 5 and 7 to 9; overflow in layer 12`.
+
+    Args:
+        gaps_of: one tensor, in the order of the layers.
+    """
+    if len(gaps_of) < 2:
+        return "".join(gap.words for gap in gaps_of)
+    places: dict[str, list[str]] = {}
+    for gap in gaps_of:
+        layers = str(gap.first) if gap.first == gap.last else f"{gap.first} to {gap.last}"
+        places.setdefault(gap.why, []).append(layers)
+    return "; ".join(f"{why} in {_layers(shown)}" for why, shown in places.items())
+
+
+def _layers(places: Sequence[str]) -> str:
+    *others, last = places
+    if not others:
+        return f"layer{'s' if ' ' in last else ''} {last}"
+    return f"layers {', '.join(others)} and {last}"
+
+
 def _why(stats: TensorStats) -> str:
     """Why there is no log of the variance; empty where there is one."""
     if stats.variance_log10 is not None:

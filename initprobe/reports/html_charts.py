@@ -26,11 +26,19 @@ class Line:
         label: in the legend.
         values: one per place on the x axis; log10 of the number where the chart is logarithmic. None for a gap.
         kind: how it is drawn.
+        zeros: places on the x axis where the number is exactly 0, which has no log10.
     """
 
     label: str
     values: Sequence[float | None]
     kind: Literal["measured", "theory"] = "measured"
+    zeros: Sequence[int] = ()
+
+    @property
+    def key(self) -> str:
+        """The label in a still legend, with the reason where no point of the line is drawn."""
+        whole = self.zeros and all(value is None for value in self.values)
+        return _clipped(f"{self.label} (0 in all layers)" if whole else self.label)
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,7 @@ class _Still:
         """Row and place of each label of the legend."""
         row, x = 0, float(_LEFT)
         for line in self.lines:
-            width = _KEY + _LETTER * len(_clipped(line.label)) + 14
+            width = _KEY + _LETTER * len(line.key) + 14
             if x > _LEFT and x + width > _WIDTH:
                 row, x = row + 1, float(_LEFT)
             yield row, x
@@ -155,8 +163,7 @@ def _key(row: int, x: float, line: Line, number: int) -> str:
     """A line of the legend with its label."""
     y = 12 + _ROW * row
     drawn = f'<line class="{line.kind} c{number}" x1="{x:g}" x2="{x + 22:g}" y1="{y}" y2="{y}"/>'
-    label = escape(_clipped(line.label))
-    return f'{drawn}<text x="{x + _KEY:g}" y="{y}" dominant-baseline="middle">{label}</text>'
+    return f'{drawn}<text x="{x + _KEY:g}" y="{y}" dominant-baseline="middle">{escape(line.key)}</text>'
 
 
 def _clipped(label: str) -> str:

@@ -25,11 +25,13 @@ class Side(Outcome):
         state: `done`, or why there is no result; `missing` where this side does not have the run.
         digest: its numbers; None where there is no result.
         environment: versions and machine; None where there is no result.
+        name: of the net, where the two sides are different nets; else empty.
     """
 
     state: str
     digest: Digest | None
     environment: Environment | None = None
+    name: str = ""
 
     @property
     def evidence(self) -> str:
@@ -43,8 +45,11 @@ class Side(Outcome):
             "words": visible(self.verdict_words),
             "level": self.level,
             "evidence": visible(self.evidence),
+            "name": visible(self.name),
             "output": digest and digest.output,
+            "output_zeros": digest and digest.output_zeros,
             "gradient": digest and digest.gradient,
+            "gradient_zeros": digest and digest.gradient_zeros,
         }
 
 
@@ -71,9 +76,11 @@ class BothSides:
             ("gradient", "Variance of the gradient dL/dh", "output_gradient.variance"),
         ):
             sides = (("OLD", self.old.digest), ("NEW", self.new.digest))
-            lines = [(word, getattr(digest, key)) for word, digest in sides if digest]
-            depth = max((len(values) for _, values in lines), default=1)
-            padded = [Line(word, [*values, *[None] * (depth - len(values))]) for word, values in lines]
+            lines = [(word, getattr(digest, key), getattr(digest, f"{key}_zeros")) for word, digest in sides if digest]
+            depth = max((len(values) for _, values, _ in lines), default=1)
+            padded = [
+                Line(word, [*values, *[None] * (depth - len(values))], zeros=zeros) for word, values, zeros in lines
+            ]
             chart = Chart(key, title, "layer", range(1, depth + 1), padded, meaning=meaning(name))
             if not chart.is_empty:
                 yield chart

@@ -9,7 +9,7 @@ from typing import Any
 
 from initprobe.formatting import NOTHING, visible
 from initprobe.reports.cells import value_text
-from initprobe.reports.gaps import gaps
+from initprobe.reports.gaps import gap_words, gaps
 from initprobe.reports.html_charts import Chart, Line
 from initprobe.reports.html_page import meaning, page
 from initprobe.reports.html_tables import Cell, Column, json_columns, table, word
@@ -107,7 +107,8 @@ def depth_chart(result: ProbeResult, tensor: str, title: str) -> Chart:
         title: of the chart.
     """
     layers = result.layers
-    lines = [Line("measured", [layer.tensor(tensor).variance_log10 for layer in layers])]
+    zeros = [layer.layer for layer in layers if layer.tensor(tensor).variance == 0]
+    lines = [Line("measured", [layer.tensor(tensor).variance_log10 for layer in layers], zeros=zeros)]
     predicted = [_log10(layer.prediction(tensor)[0]) for layer in layers]
     if any(value is not None for value in predicted):
         lines.append(Line("theory", predicted, "theory"))
@@ -117,7 +118,7 @@ def depth_chart(result: ProbeResult, tensor: str, title: str) -> Chart:
         x_label="layer",
         x=[layer.layer for layer in layers],
         lines=lines,
-        note="; ".join(gap.words for gap in gaps(layers, tensor)),
+        note=gap_words(list(gaps(layers, tensor))),
         meaning=meaning(f"{tensor}.variance"),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,9 +81,9 @@ class _Number:
 
 
 _NUMBERS = (
-    _Number("output.variance", "var h, last layer", lambda d: d.output[-1], log=True),
+    _Number("output.variance", "var h, last layer", lambda d: d.last_output, log=True),
     _Number("theory.output_variance", "theory of var h", lambda d: d.output_theory[-1], log=True),
-    _Number("output_gradient.variance", "var dL/dh, first layer", lambda d: d.gradient[d.start - 1], log=True),
+    _Number("output_gradient.variance", "var dL/dh, first layer", lambda d: d.first_gradient, log=True),
     _Number(
         "theory.output_gradient_variance", "theory of var dL/dh", lambda d: d.gradient_theory[d.start - 1], log=True
     ),
@@ -140,12 +141,14 @@ def runs_page(
 
 def _data(run: RunCard, numbers: Sequence[_Number], varying: Sequence[str]) -> dict[str, Any]:
     """One run, as the script shows it; variances are log10."""
-    numbers_of_run = run.digest and {entry.name: entry.of(run.digest) for entry in numbers}
+    numbers_of_run = run.digest and {entry.name: _in_json(entry.of(run.digest)) for entry in numbers}
     series = run.digest and {
         "output": run.digest.output,
         "output_theory": run.digest.output_theory,
         "gradient": run.digest.gradient,
         "gradient_theory": run.digest.gradient_theory,
+        "output_zeros": run.digest.output_zeros,
+        "gradient_zeros": run.digest.gradient_zeros,
     }
     return {
         "name": run.name,
@@ -160,6 +163,11 @@ def _data(run: RunCard, numbers: Sequence[_Number], varying: Sequence[str]) -> d
         "numbers": numbers_of_run,
         "series": series,
     }
+
+
+def _in_json(value: float | None) -> float | str | None:
+    """A number of a run; JSON has no -inf, the log10 of 0."""
+    return "zero" if value == -math.inf else value
 
 
 def _shown(value: Scalar) -> Scalar:
@@ -181,6 +189,8 @@ def _axis(value: Scalar | None) -> Cell:
 
 def _number(run: RunCard, entry: _Number) -> Cell:
     value = entry.of(run.digest) if run.digest else None
+    if isinstance(value, int):
+        return Cell(str(value), value)
     if not entry.log or value is None:
         return number(value)
     return Cell(short_of(value), value, is_log10=True)
@@ -203,7 +213,10 @@ def _overview(runs: Sequence[RunCard], varying: Sequence[str]) -> Iterator[Chart
         ("output", "Variance of the output h", "output.variance"),
         ("gradient", "Variance of the gradient dL/dh", "output_gradient.variance"),
     ):
-        lines = [Line(label, _padded(getattr(digest, key), depth)) for label, digest in chosen.items()]
+        lines = [
+            Line(label, _padded(getattr(digest, key), depth), zeros=getattr(digest, f"{key}_zeros"))
+            for label, digest in chosen.items()
+        ]
         yield Chart(f"overview-{key}", title, "layer", range(1, depth + 1), lines, meaning=meaning(name))
 
 

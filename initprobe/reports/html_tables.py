@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -29,12 +30,14 @@ class Cell:
     @property
     def exact(self) -> str:
         """The number in full; an empty text for a word."""
-        return "" if self.value is None else repr(self.value)
+        return "" if self.value is None else "-Infinity" if self.value == -math.inf else repr(self.value)
 
     @property
     def hover(self) -> str:
         """What is shown on hover."""
-        return f"log10: {self.exact}" if self.is_log10 else self.exact
+        if self.is_log10:
+            return self.text if self.value == -math.inf else f"log10: {self.exact}"
+        return self.exact
 
 
 @dataclass(frozen=True)

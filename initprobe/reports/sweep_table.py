@@ -149,7 +149,8 @@ def _spread(logs: Sequence[float]) -> str:
     """` +-3%`: the standard deviation in percent of the mean; empty for fewer than two numbers."""
     if len(logs) < 2:
         return ""
-    mean = arrays.log10_mean(logs)
+    if (mean := arrays.log10_mean(logs)) == -math.inf:
+        return ""
     return f" +-{fixed(100 * statistics.stdev(10 ** (log - mean) for log in logs), 0)}%"
 
 
@@ -182,9 +183,9 @@ COLUMNS = {
     column.name: column
     for column in (
         Column("verdict", "verdict", _verdict, _verdict),
-        _variance_column("output.variance", "var h\nlast", lambda d: d.output[-1], True),
+        _variance_column("output.variance", "var h\nlast", lambda d: d.last_output, True),
         _variance_column("theory.output_variance", "\ntheory", lambda d: d.output_theory[-1], False),
-        _variance_column("output_gradient.variance", "dL/dh\nfirst", lambda d: d.gradient[d.start - 1], True),
+        _variance_column("output_gradient.variance", "dL/dh\nfirst", lambda d: d.first_gradient, True),
         _variance_column(
             "theory.output_gradient_variance", "\ntheory", lambda d: d.gradient_theory[d.start - 1], False
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -37,6 +38,8 @@ class Digest(BaseModel):
         loss: at the start; null without a loss, and where it left the float range.
         final_loss: after training; null for a net that was not trained or diverged.
         start: the first layer that is not inside a residual branch.
+        output_zeros: the layers whose variance of h is exactly 0. Stores of older versions lack them.
+        gradient_zeros: the same of dL/dh.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,11 +60,23 @@ class Digest(BaseModel):
     loss: Annotated[float | None, Field(allow_inf_nan=False)] = None
     final_loss: Annotated[float | None, Field(allow_inf_nan=False)] = None
     start: int = 1
+    output_zeros: tuple[int, ...] = ()
+    gradient_zeros: tuple[int, ...] = ()
 
     @property
     def verdict(self) -> str:
         """The most severe rule above info, or `survives`."""
         return self.rule or SURVIVES
+
+    @property
+    def last_output(self) -> float | None:
+        """log10 variance of h at the last layer: -inf for 0, None where it was lost."""
+        return -math.inf if len(self.output) in self.output_zeros else self.output[-1]
+
+    @property
+    def first_gradient(self) -> float | None:
+        """log10 variance of dL/dh at the first layer outside residual branches: -inf for 0, None where it was lost."""
+        return -math.inf if self.start in self.gradient_zeros else self.gradient[self.start - 1]
 
 
 def digest(result: ProbeResult) -> Digest:
@@ -85,7 +100,13 @@ def digest(result: ProbeResult) -> Digest:
         loss=result.loss.start if result.loss else None,
         final_loss=result.training.final_loss if result.training else None,
         start=result.stream[0].layer,
+        output_zeros=_zeros(layers, "output"),
+        gradient_zeros=_zeros(layers, "output_gradient"),
     )
+
+
+def _zeros(layers: Sequence[LayerStats], tensor: str) -> tuple[int, ...]:
+    return tuple(layer.layer for layer in layers if layer.tensor(tensor).variance == 0)
 
 
 def _predicted(layer: LayerStats, name: str) -> float | None:

@@ -151,9 +151,14 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """The name of the run."""
-        run = self.new or self.old
-        return (run.name if run else "") or "the run"
+        """The name of the run; both names where the sides are different experiments."""
+        sides = (self.old, self.new) if self.is_unlike else (self.new or self.old,)
+        return " -> ".join(run.name for run in sides if run) or "the run"
+
+    @property
+    def is_unlike(self) -> bool:
+        """Whether the sides are different experiments with different names."""
+        return bool(self.old and self.new and self.old.config != self.new.config and self.old.name != self.new.name)
 
 
 def paired(old: Sequence[KeptRun], new: Sequence[KeptRun]) -> list[Pair]:

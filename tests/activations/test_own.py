@@ -325,7 +325,7 @@ def test_the_current_directory_can_be_imported_from_on_the_command_line(initprob
     (tmp_path / "ownhere.py").write_text(MODULE)
     outcome = initprobe("run", "--init", "lecun", "--act", "ownhere:swish", "--layers", 2, "--width", 20, "--batch", 20)
     assert outcome.code == 0, outcome.err
-    assert "Lecun normal + ownhere:swish, 2 layers of 20" in outcome.out
+    assert "LeCun normal + ownhere:swish, 2 layers of 20" in outcome.out
     assert "phi' by central difference" in outcome.out
     assert (tmp_path / "initprobe-out" / "lecun-ownhere-swish-2x20-batch20" / "summary.png").is_file()
 

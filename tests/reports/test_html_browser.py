@@ -112,6 +112,7 @@ def test_the_widths_are_the_ticks_of_a_log_axis(opened, results):
     assert page.evaluate(f"{axis}.axes[0]._values") == ["16", "24", "64"]
     low, middle, high = (page.evaluate(f"{axis}.valToPos({place}, 'x')") for place in settings["widths"])
     assert (middle - low) / (high - low) == pytest.approx(math.log(24 / 16) / math.log(64 / 16), rel=0.02)
+    assert high > 0.9 * page.evaluate(f"{axis}.over.clientWidth")  # the axis ends where the widths do
 
 
 def test_a_table_is_sorted_by_numbers(opened, results):
@@ -176,12 +177,46 @@ def test_any_axis_can_be_filtered(opened, results):
     assert page.evaluate("document.documentElement.scrollWidth") == NARROW["width"]
 
 
+def test_long_names_fit_a_narrow_page(opened, results):
+    """They are folded in lists, legends and heat maps; captions of wide tables stay in sight."""
+    inits = [f"truncated_normal:std=0.0567890123,low=-1.512345,high=1.51234{number}" for number in range(3)]
+    cards = [card({"init": init, "layers": layers}, results[0], "") for init in inits for layers in (4, 6)]
+    text = runs_page("a sweep", "6 runs", cards, "initprobe sweep", results[0].environment)
+    page = opened(text, viewport=NARROW)
+    assert page.evaluate("document.documentElement.scrollWidth") == NARROW["width"]
+    for selector in (".heat tbody th", "caption .line", ".u-legend tr", "#filters select"):
+        for box in (item.bounding_box() for item in page.locator(selector).all()):
+            assert box["x"] >= 0 and box["x"] + box["width"] <= NARROW["width"], selector
+    assert page.locator(".heat tbody th").first.bounding_box()["width"] < NARROW["width"] / 2
+    page.emulate_media(media="print")
+    assert page.locator(".scroll").first.evaluate("place => getComputedStyle(place).overflowX") == "visible"
+    assert page.locator("button.copy").first.is_hidden()
+
+
+def test_a_variance_of_0_is_shown_as_0(opened, results):
+    dead = run(ProbeConfig(init="zeros", act="tanh", layers=3, width=8, batch=8, draws=1), threads=1)
+    cards = [card({"init": init, "act": act}, dead, "") for init in ("zeros", "none") for act in ("tanh", "erf")]
+    cards.append(card({"init": "xavier", "act": "tanh"}, results[1], ""))
+    page = opened(runs_page("a sweep", "5 runs", cards, "initprobe sweep", dead.environment))
+    page.select_option("#map-tools select >> nth=2", "output.variance")
+    shown = page.locator(".heat button").all_inner_texts()
+    assert shown.count("0") == 4 and len(shown) == 5
+    page.click('table[data-rows="run"] tbody tr[data-index="0"]')
+    figure = '[data-chart="overview-output"]'
+    page.focus(figure)
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+    assert page.locator(f"{figure} .u-value").all_inner_texts()[:3] == ["3", "0", "0"]
+
+
 def test_the_page_of_a_comparison_works_in_a_browser(opened, results):
     sides = [Side("done", digest(result)) for result in results]
     both = BothSides("the run", *sides, ["verdict was vanishing-output, is survives"])
     gone = BothSides("gone", sides[0], Side("missing", None), [])
     page = opened(diff_page("1 differs", [], [gone, both], [], "initprobe diff"))
     assert page.locator("#pair .uplot").count() == 4  # the first run that changed
+    labels = page.locator("#pair figure").evaluate_all("all => all.map((figure) => figure.ariaLabel)")
+    assert len(set(labels)) == 4 and ", OLD; " in labels[0] and ", NEW; " in labels[1]
     page.click('table[data-rows="pair"] tbody tr[data-index="0"]')
     assert page.locator("#pair .uplot").count() == 2 and "missing" in _text(page, "#pair")
     page = opened(diff_page("1 differs", [], [gone, both], [], "initprobe diff"), java_script_enabled=False)

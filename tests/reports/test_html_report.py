@@ -161,6 +161,25 @@ def test_without_scripts_it_has_verdict_table_and_charts(shown):
     assert all(attributes["role"] == "img" and attributes["aria-label"] for attributes in pictures)
 
 
+@pytest.fixture(scope="module")
+def dead():
+    """A net whose outputs are exactly 0."""
+    return run(ProbeConfig(init="zeros", act="tanh", layers=3, width=8, batch=8, draws=1), threads=1)
+
+
+def test_a_variance_of_0_is_shown_as_0(dead, result):
+    cards = [card({"init": name}, each, "") for name, each in (("zeros", dead), ("he", result))]
+    page = Page(runs_page("a sweep", "2 runs", cards, "initprobe sweep", dead.environment))
+    heading, zeros, he = page.rows[:3]
+    column = [text for _, text in heading].index("var h, last layer")
+    assert zeros[column] == ("-Infinity", "0") and he[column][0] == repr(result.layers[-1].output.variance_log10)
+    first, second = page.data["runs"]
+    assert first["numbers"]["output.variance"] == "zero" and second["series"]["output_zeros"] == []
+    assert zeros[[text for _, text in heading].index("from layer")] == ("1", "1")  # a whole number
+    assert first["series"]["output_zeros"] == [1, 2, 3] and first["series"]["gradient_zeros"] == [1, 2]
+    assert "zeros (0 in all layers)" in page.text  # the legend of the still picture
+
+
 def test_a_line_with_gaps_is_drawn_in_parts():
     chart = Chart("h", "h", "layer", [1, 2, 3, 4, 5], [Line("measured", [0.0, -1.0, None, -2.0, -3.0])])
     assert chart.svg().count("<polyline") == 2
@@ -232,6 +251,19 @@ def test_sweep_check_results_and_diff(initprobe, tmp_path):
     initprobe("diff", "initprobe-out/s", "initprobe-out/s", "--report", "diff.html")
     pairs = _data(tmp_path / "diff.html")[1]["pairs"]
     assert len(pairs) == 4 and all(pair["old"] == pair["new"] for pair in pairs)
+
+
+def test_a_diff_of_two_nets_names_both(initprobe, tmp_path):
+    for init in ("xavier", "he"):
+        initprobe("run", "--init", init, "--act", "tanh", *SMALL, "-o", init, "--no-figures")
+    assert "Xavier normal + tanh, 3 layers of 20 -> He" in initprobe("diff", "xavier", "he", "--report", "a.html").out
+    (pair,) = _data(tmp_path / "a.html")[1]["pairs"]
+    names = [pair[side]["name"] for side in ("old", "new")]
+    assert names == ["Xavier normal + tanh, 3 layers of 20", "He normal + tanh, 3 layers of 20"]
+    assert pair["name"] == " -> ".join(names)
+    initprobe("diff", "he", "he", "--report", "b.html")
+    (pair,) = _data(tmp_path / "b.html")[1]["pairs"]
+    assert pair["old"]["name"] == "" and pair["name"] == names[1]
 
 
 def test_spectrum_writes_a_page(initprobe, tmp_path):

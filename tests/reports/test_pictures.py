@@ -7,7 +7,7 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
-from initprobe import ProbeConfig, run
+from initprobe import ProbeConfig, compare, phase, run, spectrum
 from initprobe.config.names import activation_of, as_activation
 from initprobe.errors import ConfigError
 from initprobe.meanfield.phase import phase_diagram
@@ -16,6 +16,7 @@ from initprobe.reports.figures.result_data import gradient_histograms, output_hi
 from initprobe.reports.figures.run import draw
 from initprobe.reports.figures.style import render
 from initprobe.reports.figures.theory import phase_figure
+from initprobe.reports.gaps import Gap, gap_words
 from initprobe.reports.log_axis import log_ticks
 from initprobe.reports.people_names import people_name
 from initprobe.results.base import TENSORS
@@ -76,7 +77,7 @@ def test_a_line_that_ends_says_why():
     overflow = _measured("normal:std=100", "relu", layers=16, width=20, draws=1)
     words = _words(draw_comparison([overflow, _measured("zeros", "relu", layers=16, width=20, draws=1)]))
     ending = next(number for number, layer in enumerate(overflow.layers, 1) if layer.output.variance is None)
-    assert {f"normal:std=100 + relu (overflow from layer {ending})", "zeros + relu (0 in all layers)"} <= set(words)
+    assert {f"normal:std=100 (overflow from layer {ending})", "zeros (0 in all layers)"} <= set(words)
     assert "Var(dL/dW): NaN in all layers" in _words(draw(overflow, "depth"))
 
 
@@ -127,6 +128,106 @@ def test_the_text_of_an_svg_stays_text(tmp_path):
     assert b">He normal + relu" in render(figure, "svg")
     figure.savefig(tmp_path / "depth.svg")
     assert b">He normal + relu" in (tmp_path / "depth.svg").read_bytes()
+
+
+def _boxes(figure):
+    """The texts that a figure shows, each with its box in pixels."""
+    figure.draw_without_rendering()
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    ticks = {label for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for label in _hidden(axes, axis)}
+    return [(text.get_text(), Text.get_window_extent(text)) for text in texts if text not in ticks]
+
+
+def _hidden(axes, axis):
+    """Labels of ticks beyond the ends of an axis, which are not drawn."""
+    low, high = sorted(axis.get_view_interval())
+    room = 1e-9 * (high - low)
+    for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
+        if not low - room <= tick.get_loc() <= high + room:
+            yield from (tick.label1, tick.label2)
+
+
+def _assert_legible(figure, least=4.9):
+    boxes = [(words, box) for words, box in _boxes(figure) if box.width > 1]
+    for words, box in boxes:
+        assert box.x0 > -2 and box.y0 > -2 and box.x1 < figure.bbox.x1 + 2 and box.y1 < figure.bbox.y1 + 2, words
+    for (one, a), (other, b) in itertools.combinations(boxes, 2):
+        overlap = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
+        assert min(overlap) < 2.5, (one, other)
+    assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text().strip()) > least
+
+
+COLUMN = {"size": (3.3, 2.5), "style": "paper"}
+
+
+@pytest.mark.parametrize("layers", [3, 12, 30])
+@pytest.mark.parametrize("kind", ["summary", "output", "gradient", "depth", "training"])
+def test_in_a_small_column_nothing_is_cut_and_no_text_covers_another(layers, kind):
+    result = _measured("xavier", "tanh", layers=layers, width=20, batch=20, train_steps=5)
+    _assert_legible(result.figure(kind, **COLUMN))
+
+
+def test_figures_of_several_results_fit_a_small_column():
+    nets = [(init, act) for init in ("he", "xavier", "orthogonal:gain=1.41421356") for act in ("relu", "tanh")]
+    configs = [ProbeConfig(init=init, act=act, layers=8, width=20, batch=20, draws=1) for init, act in nets]
+    _assert_legible(compare(configs, threads=1).figure(**COLUMN))
+    _assert_legible(spectrum(configs[0], threads=1).figure(**COLUMN))
+    _assert_legible(phase("tanh", np.linspace(0.5, 3, 40), np.linspace(0, 1, 20)).figure(**COLUMN))
+
+
+def test_columns_of_colour_show_mean_and_spread_on_the_axis_of_the_data():
+    """A sigmoid is centred at a half; a log axis of ReLU has no empty half below 0; shares are written in full."""
+    result = _measured("normal:std=0.001", "sigmoid", layers=14)
+    axes, bar = draw(result, "output").axes
+    low, high = sorted(float(np.nanmean(line.get_ydata())) for line in axes.lines)
+    assert 0.49 < low < high < 0.51 and "mean +-1 std" in axes.get_xlabel()
+    assert "100%" in [label.get_text() for label in bar.get_yticklabels()]
+    axes, _ = draw(_measured("normal:std=100", "relu", layers=14, width=20, draws=1), "output").axes
+    assert min(axes.get_yticks()) >= 0 and axes.get_ylim()[0] > -0.1 * axes.get_ylim()[1]
+    assert len(axes.get_yticks()) > 2
+    residual = _measured("he", "relu", layers=14, residual=True, norm="layer")
+    low, high = draw(residual, "output").axes[0].get_ylim()
+    assert -low < 0.6 * high
+
+
+def test_bands_of_theory_are_told_apart_where_they_cross():
+    axes = draw(_measured("he", "relu"), "depth").axes[0]
+    bands = [band for band in axes.collections if band.get_alpha() == 0.12]
+    assert len({tuple(band.get_facecolor()[0]) for band in bands}) == 3  # of h, dL/dh and dL/dW
+
+
+def test_the_prediction_for_a_single_layer_is_seen():
+    axes = draw(_measured("he", "relu", layers=1), "depth").axes[0]
+    theory = [line for line in axes.lines if line.get_linestyle() == ":" and len(line.get_xdata())]
+    assert all(np.ptp(line.get_xdata()) > 0 for line in theory) and len(theory) == 3
+
+
+def test_what_all_nets_of_a_comparison_share_stands_once():
+    nets = [_measured(init, "leaky_relu:slope=0.234567") for init in ("xavier:gain=5/3", "he")]
+    words = _words(draw_comparison(nets))
+    assert {"xavier:gain=1.667", "he"} <= set(words) and not any("he + " in text for text in words)
+    assert any(text.startswith("leaky_relu:slope=0.2346; ") for text in words)
+
+
+def test_a_region_without_bound_is_named():
+    scales, biases = np.linspace(0.5, 3, 40), np.linspace(0, 1, 20)
+    diagram = phase_diagram(activation_of(as_activation("relu")), scales, biases)
+    figure = phase_figure("relu", scales, biases, diagram.chi_1, diagram.xi_c, 10, [])
+    assert {"order", "q grows without bound"} <= set(_words(figure))
+
+
+def test_each_reason_for_a_gap_stands_once():
+    gaps = [Gap("0", 1, 1, False), Gap("0", 3, 3, False), Gap("NaN", 4, 6, False), Gap("0", 7, 8, False)]
+    assert gap_words(gaps) == "0 in layers 1, 3 and 7 to 8; NaN in layers 4 to 6"
+    assert gap_words(gaps[1:2]) == "0 in layer 3" and gap_words([]) == ""
+
+
+def test_a_layer_that_is_spread_wide_does_not_saturate_the_colours_of_others():
+    row = gradient_histograms(_measured("normal:std=1", "tanh", layers=16, width=40, draws=1))
+    assert row.bend is not None
+    peaks = [panel.peak(row.edges) for panel in row.panels]
+    assert row.ceiling <= row.brightest <= 1.15 * max(peaks)
+    assert row.brightest >= 1.15 * min(max(peaks), (3 * min(peaks) * max(peaks)) ** 0.5) * 0.999
 
 
 def test_an_animation_has_a_frame_per_layer(initprobe, tmp_path):

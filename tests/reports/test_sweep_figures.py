@@ -14,14 +14,23 @@ from legible import assert_legible, texts
 import initprobe as package
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.diagnosis.diagnose import RULES
-from initprobe.reports.figures.heat_map_data import DISAGREE, FAILED, NOT_RUN, ZERO_OR_LOST, critical_curve, heat_map
+from initprobe.reports.figures.critical_curve import critical_curve
+from initprobe.reports.figures.heat_map_data import (
+    DISAGREE,
+    FAILED,
+    NOT_RUN,
+    ZERO,
+    ZERO_OR_LOST,
+    heat_map,
+)
 from initprobe.reports.figures.heat_maps import heat_map_figure
 from initprobe.reports.figures.panel_grid import CYCLE, VERDICTS
 from initprobe.reports.figures.result_data import BINS
-from initprobe.reports.figures.style import render
+from initprobe.reports.figures.style import blank_figure, render
 from initprobe.reports.figures.sweep_data import MOST_NAMED, MOST_PANELS, depth_plot, histogram_plot
 from initprobe.reports.figures.sweep_profiles import depth_figure, histogram_figure
 from initprobe.reports.figures.sweep_series import is_log, series
+from initprobe.reports.figures.titles import fit_title
 from initprobe.reports.gaps import STATUS_WORDS
 from initprobe.results.digest import Digest, digest
 from initprobe.results.named_numbers import VERDICT
@@ -493,3 +502,30 @@ def test_a_failed_run_costs_no_figure(initprobe, tmp_path):
 def test_matplotlib_is_imported_only_to_draw():
     code = "import sys, initprobe.cli.commands.sweep, initprobe.cli.sweep_figures; print('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_a_variance_of_0_is_not_called_lost():
+    zeros = run(layers=1, width=2, rate=None)
+    exact = Fake(zeros.axes, zeros.digest.model_copy(update={"output_zeros": tuple(range(1, LAYERS + 1))}))
+    plot = mapped([run(layers=1, width=1), run(layers=2, width=1), exact, run(layers=2, width=2, rate=None)])
+    assert {(cell.x, cell.y): cell.lacking for cell in plot.cells} == {
+        (1, 1): "", (2, 1): "", (1, 2): ZERO, (2, 2): ZERO_OR_LOST,
+    }  # fmt: skip
+
+
+def test_a_colour_bar_of_whole_numbers_has_whole_ticks():
+    entries = [run(layers=layers, width=width, init=f"init{width}") for layers in range(4, 12) for width in range(3)]
+    figure = depth_figure(depth_plot(entries, "output.variance", unread))
+    labels = [label.get_text() for label in figure.axes[-1].get_yticklabels()]
+    assert labels and all(label.lstrip("-").isdigit() for label in labels)
+
+
+def test_headings_of_panels_do_not_touch():
+    figure = blank_figure(4, 2)
+    boxes = []
+    for left in (0.1, 0.55):
+        axes = figure.add_axes((left, 0.2, 0.4, 0.5))
+        axes.set_title("truncated_normal:std=0.05679,low=-1.512,high=1.512,x^")
+        fit_title(axes)
+        boxes.append(axes.title.get_window_extent())
+    assert not boxes[0].overlaps(boxes[1])

@@ -149,10 +149,11 @@ def _both_sides(pair: Pair, changes: Sequence[Change]) -> BothSides:
     from initprobe.reports.html_diff import BothSides
 
     lines = [str(change).removeprefix(f"{pair.name}: ") for change in changes]
-    return BothSides(pair.name, _side(pair.old), _side(pair.new), lines)
+    old, new = (_side(run, run.name if run and pair.is_unlike else "") for run in (pair.old, pair.new))
+    return BothSides(pair.name, old, new, lines)
 
 
-def _side(run: KeptRun | None) -> Side:
+def _side(run: KeptRun | None, name: str) -> Side:
     from initprobe.errors import DamagedRun
     from initprobe.reports.html_diff import Side
     from initprobe.results.digest import digest
@@ -163,7 +164,9 @@ def _side(run: KeptRun | None) -> Side:
         result = run.load() if run.state == "done" else None
     except DamagedRun:
         return Side("damaged", None)
-    return Side(run.state, None) if result is None else Side(run.state, digest(result), result.environment)
+    if result is None:
+        return Side(run.state, None, name=name)
+    return Side(run.state, digest(result), result.environment, name)
 
 
 def _report(differences: _Differences, options: DiffOptions) -> None:

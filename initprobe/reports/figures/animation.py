@@ -58,7 +58,7 @@ def _draw_histogram(axes: Axes, row: HistogramRow, index: int) -> None:
     axes.set_xticks(row.stretched(np.array(row.ends)), [f"{end:.2g}" for end in row.ends])
     percent_ticks(axes)
     axes.set_title(f"layer {panel.layer}: {panel.std}", fontsize=10)
-    axes.set_xlabel("output h")
+    axes.set_xlabel("output h, share per bin")
     if panel.shares is None:
         axes.text(0.5, 0.5, panel.std, transform=axes.transAxes, ha="center")
         return
@@ -77,5 +77,6 @@ def _draw_profile(axes: Axes, profile: Profile, layer: int, layers: int) -> None
     axes.plot(profile.layers[past], profile.log10[past], color=BLUE, lw=1.8, marker="o", ms=4)
     axes.axvline(layer, color=GREY, lw=0.8)
     finish_profile_axes(axes, layers)
-    axes.set_title("variance of h", fontsize=10)
+    has_theory = np.isfinite(profile.predicted).any()
+    axes.set_title("variance of h (dotted: theory)" if has_theory else "variance of h", fontsize=10)
     axes.set_ylabel("")

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from initprobe.arrays import Array
-from initprobe.reports.cells import names_of, shared_words
+from initprobe.reports.cells import shared_words, short_names_of
 from initprobe.reports.figures.look import SCREEN, Look
 from initprobe.reports.figures.panel_grid import Key, PanelSizes, make_grid
 from initprobe.reports.figures.profiles import finish_profile_axes
@@ -39,7 +39,8 @@ def draw_comparison(results: Sequence[ProbeResult], look: Look = SCREEN) -> Figu
     is_named = len(results) <= _MOST_NAMED and not on_paper
     across, columns = _GAP + (_ROOM if is_named else 0.0), 1 if on_paper else 2
     sizes = PanelSizes(2, columns, *_PANEL, across=across, between=_BELOW)
-    names, notes = names_of(results), shared_words(results)
+    names, shared = short_names_of(results)
+    notes = [*shared, *shared_words(results)]
     with style(look.settings):
         grid = make_grid(
             "Variance by layer", notes, sizes, list(_keys(results, names)), longest=_LONGEST_LABEL, look=look

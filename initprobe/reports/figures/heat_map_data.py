@@ -12,7 +12,8 @@ import numpy as np
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array, mean
 from initprobe.formatting import counted
-from initprobe.meanfield.phase import CriticalPoint, critical_line, phase_diagram
+from initprobe.meanfield.phase import phase_diagram
+from initprobe.reports.figures.critical_curve import critical_curve
 from initprobe.reports.figures.sweep_series import E, is_log, is_number, label, series, varying
 from initprobe.reports.sweep_table import Entry
 from initprobe.results.named_numbers import HEALTHY, LOSSES, RATE, VERDICT, number_of
@@ -20,14 +21,13 @@ from initprobe.results.run import ProbeResult
 
 MOST_FACETS = 12
 FAILED, NOT_RUN, DISAGREE = "failed", "not run", "runs disagree"
-ZERO_OR_LOST, NO_VALUE = "0 or lost", "no value"
+ZERO, ZERO_OR_LOST, NO_VALUE = "exactly 0", "0 or lost", "no value"  # stores of older versions do not tell them apart
 SIGMAS = ("sigma_w", "sigma_b")
 TRAINABLE = ("sigma_w", "layers")
 EDGE = "edge of chaos by theory"
 # Networks up to this many depth scales of the correlation can be trained: Schoenholz et al. 2017, arXiv:1611.01232.
 _DEPTH_SCALES = 6
 _DEPTHS = f"{_DEPTH_SCALES} xi_c by theory"
-_CURVE_POINTS = 25
 _DEPTH_POINTS = 200
 # Mesh cells per run from which runs are drawn as squares. The cells of an almost empty mesh could not be seen.
 _SPARSE = 4
@@ -238,7 +238,7 @@ def _number(value: str, layer: str | int, read: Callable[[E], ProbeResult]) -> C
         return lambda entry: series(f"{tensor}.variance", entry, read).rate
 
     def number(entry: E) -> float:
-        numbers = series(value, entry, read).measured
+        numbers = series(value, entry, read).with_zeros
         index = layer - 1 if isinstance(layer, int) else 0 if layer == "first" else len(numbers) - 1
         return float(numbers[index]) if index < len(numbers) else math.nan
 
@@ -253,10 +253,17 @@ def _cell(place: tuple[float, float], entries: Sequence[E], value: str, number: 
         lacking = lacking or (DISAGREE if len(words) > 1 else "")
         return Cell(*place, None, words[0][0] if words else "", len(entries), lacking)
     numbers = [number(entry) for entry in entries if entry.digest is not None]
-    present = [number for number in numbers if not math.isnan(number)]
+    present = [number for number in numbers if math.isfinite(number)]
     if len(present) < len(numbers):
-        lacking = lacking or (ZERO_OR_LOST if is_log(value) else NO_VALUE)
+        lacking = lacking or _why(numbers, value)
     return Cell(*place, mean(present) if present else None, "", len(entries), lacking)
+
+
+def _why(numbers: Sequence[float], value: str) -> str:
+    """Why some numbers cannot be shown: -inf is the log10 of 0."""
+    if not is_log(value):
+        return NO_VALUE
+    return ZERO_OR_LOST if any(map(math.isnan, numbers)) else ZERO
 
 
 def _word(entry: Entry, value: str) -> str:
@@ -319,31 +326,3 @@ def _trainable(
     sigma_w = np.linspace(max(weights.edges[0], 0.0), weights.edges[-1], _DEPTH_POINTS)
     depth = _DEPTH_SCALES * phase_diagram(activation, sigma_w, [sigma_b]).xi_c[0]
     return {"sigma_w": sigma_w, "layers": np.where(np.isfinite(depth) & (depth > 0), depth, np.nan)}
-
-
-def critical_curve(activation: Activation, low: float, high: float, log: bool = False) -> tuple[Array, Array] | None:
-    """Compute the edge of chaos over a range of bias scales.
-
-    For a scale-free activation (ReLU) any bias makes lengths grow there. But gradients stay constant on the same line.
-
-    Args:
-        activation: of the net.
-        low: smallest sigma_b.
-        high: largest sigma_b.
-        log: space sigma_b by ratios.
-
-    Returns:
-        `(sigma_w, sigma_b)`, `(points,)` each, NaN without a stable critical point; None without an edge.
-    """
-    # Denser at small scales, where the line starts like a root.
-    steps = np.linspace(0, 1, _CURVE_POINTS)
-    sigma_b = np.geomspace(low, high, _CURVE_POINTS) if log else low + (high - low) * steps**2
-    start = critical_line(activation, 0.0)
-    if start is not None and start.stable and math.isnan(start.q):
-        return np.full(_CURVE_POINTS, start.sigma_w), sigma_b
-    sigma_w = np.array([_stable(critical_line(activation, float(b))) for b in sigma_b])
-    return (sigma_w, sigma_b) if np.isfinite(sigma_w).sum() > 1 else None
-
-
-def _stable(point: CriticalPoint | None) -> float:
-    return math.nan if point is None or not point.stable else point.sigma_w

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import matplotlib as mpl
@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from initprobe.arrays import Array
 from initprobe.formatting import percent, short
+from initprobe.reports.figures.look import SCREEN, Look
 from initprobe.reports.figures.result_data import HistogramRow, LayerHistogram
 from initprobe.reports.figures.style import BLACK, ORANGE, percent_ticks, small
 from initprobe.reports.layer_blocks import short_name
@@ -23,15 +24,28 @@ MOST_PANELS = 12
 _GAP = 0.12
 _SCREEN = 9  # points of labels on a screen; on paper they are smaller
 _MOST_LABELS = 9  # of columns of colour
+_LEAST = 5  # points of a label
+_BAR_ROOM, _BAR_ALONE = 0.8, 0.6  # inches for a colour bar with its label and without it, on a screen
+_TICK = 0.25  # inches from a tick to the next, on a screen
+_ROW = 1.4  # least height of a row of panels with its headings, in inches on a screen
 _NARROW = 0.7  # inches of a panel in which three labels would overlap
 
 
-def is_density(row: HistogramRow) -> bool:
-    """Whether the layers are so many that columns of colour stand for panels."""
-    return len(row.panels) > MOST_PANELS
+def is_density(row: HistogramRow, look: Look = SCREEN, share: float = 1.0) -> bool:
+    """Whether columns of colour stand for panels: for many layers, or where rows of panels have no room.
+
+    Args:
+        row: the histograms of one tensor.
+        look: size of the figure.
+        share: of its height, for this tensor.
+    """
+    count = len(row.panels)
+    rows = math.ceil(count / look.per_row(count))
+    is_low = look.size is not None and rows > 1 and share * look.size[1] < _ROW * look.scale * rows
+    return count > MOST_PANELS or is_low
 
 
-def draw_histograms(rows: Sequence[Axes], row: HistogramRow, label: str, color: str) -> None:
+def draw_histograms(rows: Sequence[Axes], row: HistogramRow, label: str, color: str, colours: bool) -> None:
     """Draw histograms: panels for few layers, colours for many.
 
     Args:
@@ -39,8 +53,9 @@ def draw_histograms(rows: Sequence[Axes], row: HistogramRow, label: str, color: 
         row: the histograms of one tensor.
         label: below the last row.
         color: of the bars.
+        colours: whether to draw columns of colour.
     """
-    if is_density(row):
+    if colours:
         _draw_density(rows[0], row, label)
         return
     per_row = math.ceil(len(row.panels) / len(rows))
@@ -126,7 +141,7 @@ def _label_panel(axes: Axes, panel: LayerHistogram, left: float, ceiling: float,
 
 
 def _draw_density(axes: Axes, row: HistogramRow, label: str) -> None:
-    """Draw depth x value: the histogram of each layer as a column of colour, with +-1 std on top."""
+    """Draw depth x value: the histogram of each layer as a column of colour, with mean +-1 std on top."""
     empty = np.full(len(row.edges) - 1, np.nan)
     image = np.array([empty if panel.shares is None else panel.shares for panel in row.panels]).T
     layers = np.arange(1, len(row.panels) + 1)
@@ -139,44 +154,69 @@ def _draw_density(axes: Axes, row: HistogramRow, label: str) -> None:
         extent=(0.5, len(layers) + 0.5, float(low), float(high)),
         cmap=mpl.colormaps["viridis"].with_extremes(bad="#DDDDDD"),
         vmin=0,
-        vmax=math.sqrt(row.ceiling),
+        vmax=math.sqrt(row.brightest),
     )
     is_paper = small() < _SCREEN
     _add_colour_bar(axes, drawn, "" if is_paper else "share per bin")
-    stds = row.stretched(np.array(row.stds))
+    is_lost = [panel.shares is None for panel in row.panels]
     for sign in (1, -1):
-        axes.plot(layers, sign * stds, color="white", lw=1.6, ls="--")
-    axes.set_ylim(low, high)
+        edge = np.where(is_lost, np.nan, np.array(row.means) + sign * np.array(row.stds))
+        axes.plot(layers, row.stretched(edge), color="white", lw=1.6, ls="--")
+    axes.yaxis.set_major_locator(MaxNLocator(_most_ticks(axes)))
     if row.bend is not None:
         _set_log_ticks(axes, row, row.bend)
+    axes.set_ylim(low, high)
     axes.set_xlim(0.5, len(layers) + 0.5)
-    before, most = "", max(min(_MOST_LABELS, int(axes.bbox.width / axes.figure.dpi / (0.12 * small()))), 1)
+    before, most = None, max(min(_MOST_LABELS, int(axes.bbox.width / axes.figure.dpi / (0.12 * small()))), 1)
     for panel in row.panels[:: max(math.ceil(len(row.panels) / most), 1)]:
-        if panel.std == before:  # the same reason, why there is no number
+        lost = panel.std if panel.shares is None else None
+        if lost is not None and lost == before:  # the reason was given at the last label
             continue
-        before = panel.std
+        before = lost
         side = "left" if panel.layer == 1 else "right" if panel.layer > 0.95 * len(layers) else "center"
         axes.text(panel.layer, high, panel.std, ha=side, va="bottom", fontsize=small())
     axis = "; log axis on both sides of 0" if row.bend is not None else "; colour: share per bin" if is_paper else ""
-    axes.set_xlabel(f"layer (dashed: +-1 std{axis})", labelpad=2)
+    axes.set_xlabel(f"layer (dashed: mean +-1 std{axis})", labelpad=2)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(label)
 
 
 def _add_colour_bar(axes: Axes, drawn: AxesImage, label: str) -> None:
     """The scale beside the axes, in percent; colours follow the square root of the share."""
-    bar = axes.figure.colorbar(drawn, ax=axes, fraction=0.055, pad=0.01, aspect=15)
-    bar.ax.yaxis.set_major_formatter(lambda root, _: f"{100 * root * root:.2g}%")
-    bar.ax.tick_params(labelsize=0.9 * small())
+    figure, box = axes.figure, axes.get_position()
+    inch = small() / _SCREEN * figure.dpi / figure.bbox.width
+    axes.set_position((box.x0, box.y0, box.width - (_BAR_ROOM if label else _BAR_ALONE) * inch, box.height))
+    place = (axes.get_position().x1 + 0.1 * inch, box.y0, 0.12 * inch, box.height)
+    bar = figure.colorbar(drawn, cax=figure.add_axes(place))
+    shares = list(_round_shares(float(drawn.get_clim()[1] or 1.0), min(_most_ticks(axes), 6)))
+    bar.set_ticks([math.sqrt(share) for share in shares], labels=[f"{100 * share:g}%" for share in shares])
+    bar.ax.tick_params(labelsize=max(0.9 * small(), min(_LEAST, small())))
     bar.set_label(label, fontsize=small())
 
 
+def _round_shares(root: float, most: int) -> Iterator[float]:
+    """Round shares from 0 to the square of `root`, whose square roots are at least `root / most` apart."""
+    yield 0.0
+    last = 0.0
+    for share in (digit * 10.0**power for power in range(-6, 1) for digit in (1, 2, 4, 6) if digit == 1 or power < 0):
+        if last + root / most <= math.sqrt(share) <= root:
+            last = math.sqrt(share)
+            yield round(share, 9)
+
+
 def _set_log_ticks(axes: Axes, row: HistogramRow, bend: float) -> None:
-    """Set ticks at 0 and at powers of ten, at most four on each side."""
+    """Set ticks at 0 and at powers of ten, at most four on each side that the axis has."""
     first, last = math.ceil(math.log10(bend)), math.floor(math.log10(row.ends[1]))
-    step = max(math.ceil((last - first + 1) / 4), 1)
+    step = max(math.ceil((last - first + 1) / max(min(_most_ticks(axes) // 2, 4), 1)), 1)
     far = row.stretched(np.array([10.0**last]))[0] / 8  # a tick nearer to 0 would cover its label
     places = [k for k in range(last, first - 1, -step) if row.stretched(np.array([10.0**k]))[0] > far]
     ticks = [*(-(10.0**k) for k in places), 0.0, *(10.0**k for k in reversed(places))]
     words = [f"{10.0**k:g}" if abs(k) < 3 else f"1e{k}" for k in places]
-    axes.set_yticks(row.stretched(np.array(ticks)), [*(f"-{word}" for word in words), "0", *reversed(words)])
+    labelled = zip(ticks, [*(f"-{word}" for word in words), "0", *reversed(words)], strict=True)
+    shown = [(tick, word) for tick, word in labelled if tick >= row.edges[0]]
+    axes.set_yticks(row.stretched(np.array([tick for tick, _ in shown])), [word for _, word in shown])
+
+
+def _most_ticks(axes: Axes) -> int:
+    """How many ticks of the y axis leave room for their labels."""
+    return max(min(int(axes.bbox.height / axes.figure.dpi / (_TICK * small() / _SCREEN)), 8), 1)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -17,6 +18,7 @@ from initprobe.reports.figures.titles import centred
 
 Style = Literal["screen", "paper"]
 _SCALES: dict[Style, float] = {"screen": 1.0, "paper": 0.75}
+_MARGINS, _LEAST_POINTS = 0.6, 5.6  # share of the height for letters, and their least size, with labels of 5
 _SMALLEST, _LARGEST = 2.0, 50.0  # inches of a side
 _COLUMN, _PAPER_ROW = 3.3, 0.75  # inches
 _LEGEND = 0.15  # more inches for a legend on paper
@@ -32,12 +34,14 @@ class Look:
         title: instead of the title of the result. An empty text for none. None for its own, or none on paper.
         columns: panels of histograms in a row; None for all of them in one row, or five on paper.
         style: `screen`; `paper` has letters of 7.5 points, legible in a column 3.3 inches wide.
+        shrink: of letters and margins, where the size leaves too little room; labels keep 5 points.
     """
 
     size: tuple[float, float] | None = None
     title: str | None = None
     columns: int | None = None
     style: Style = "screen"
+    shrink: float = 1.0
 
     def __post_init__(self) -> None:
         if self.style not in _SCALES:
@@ -52,12 +56,25 @@ class Look:
     @property
     def scale(self) -> float:
         """Size of letters and margins, 1 on a screen."""
-        return _SCALES[self.style]
+        return self.shrink * _SCALES[self.style]
+
+    def shrunk(self, taken: float) -> Look:
+        """The look with smaller letters where margins take more than their share of a fixed height.
+
+        Args:
+            taken: inches of the height that letters of this look take.
+        """
+        if self.size is None or taken <= _MARGINS * self.size[1]:
+            return self
+        least = _LEAST_POINTS / FONT / self.scale
+        return replace(self, shrink=max(_MARGINS * self.size[1] / taken, least, 0.0) * self.shrink)
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[Any, Any]:
         """Settings of matplotlib for this style."""
-        return {"font.size": FONT * self.scale, "axes.linewidth": 0.8 * self.scale}
+        ticks = {f"{axis}tick.major.{name}": 3.5 * self.scale for axis in "xy" for name in ("size", "pad")}
+        sizes = {"font.size": FONT, "axes.linewidth": 0.8, "axes.labelpad": 4.0}
+        return {name: size * self.scale for name, size in sizes.items()} | ticks
 
     @property
     def sides(self) -> tuple[float, float | None] | None:
@@ -97,7 +114,7 @@ class Block:
 
     def heading(self, look: Look) -> float:
         """Inches above the axes."""
-        return look.scale * self.above + (_LEGEND if self.has_legend and look.style == "paper" else 0.0)
+        return look.scale * self.above + (look.shrink * _LEGEND if self.has_legend and look.style == "paper" else 0.0)
 
     def margins(self, look: Look) -> float:
         """Inches above and below the axes."""
@@ -105,6 +122,18 @@ class Block:
 
 
 CHART = Block(2.0, 0.35, 0.6, has_legend=True)  # alone in its row
+
+
+def fitted(look: Look, blocks: Sequence[Block]) -> Look:
+    """The look whose letters leave room for the charts. Within the context of `style`, its letters hold at once.
+
+    Args:
+        look: as the caller wants it.
+        blocks: the rows of the figure.
+    """
+    smaller = look.shrunk(_title_height(look) + sum(block.margins(look) for block in blocks))
+    mpl.rcParams.update(smaller.settings)
+    return smaller
 
 
 def sheet(heading: Heading, look: Look, width: float, height: float, blocks: Sequence[Block]) -> Figure:

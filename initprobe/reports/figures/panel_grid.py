@@ -6,7 +6,7 @@ import math
 import textwrap
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib as mpl
@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from initprobe.arrays import Array
 from initprobe.reports.figures.look import SCREEN, Look
@@ -70,6 +71,8 @@ _TOP_OF_PANEL = 0.35  # above the first row on paper: the headings of the panels
 _NARROWEST, _LOWEST = 7.5, 0.3
 _PAPER_COLUMNS = 2
 _PAPER_PANEL = 0.9  # inches: least height
+_SHRINKS = (1.0, 0.9, 0.8, 0.75)  # of letters; labels on paper to 5 points
+_LEAST_SHARE_OF_HEIGHT = 0.4  # of a figure of fixed height, for its panels
 _FEWEST_LETTERS = 12  # of a line of the legend
 _LINE = 0.2
 _CHARACTER = 0.078
@@ -133,7 +136,7 @@ def make_grid(
         look: size, title, panels per row and style that a caller wants.
     """
     labels = [clipped(label, longest) for _, label in keys]
-    sheet = _layout(panels, labels, bar, look)
+    look, sheet = _fitted_layout(panels, labels, bar, look)
     labels = [wrapped(label, sheet.letters) for label in labels]
     figure = blank_figure(sheet.width, sheet.height)
     axes = tuple(figure.add_axes(sheet.box(index)) for index in range(panels.count))
@@ -185,6 +188,25 @@ class _Layout:
         """The same of the colour bar, right of the panels."""
         x = self.left + self.columns * (self.panel[0] + self.gaps[0]) - self.gaps[0] + 0.15
         return x / self.width, self.foot / self.height, 0.18 / self.width, 1 - (self.foot + self.top) / self.height
+
+
+def _fitted_layout(panels: PanelSizes, labels: Sequence[str], bar: bool, look: Look) -> tuple[Look, _Layout]:
+    """The layout, with smaller letters and more panels per row where a fixed height leaves panels too low.
+
+    Within the context of `style`, the smaller letters hold at once.
+    """
+    sheet = _layout(panels, labels, bar, look)
+    if look.size is None:
+        return look, sheet
+    wider = replace(panels, columns=min(max(panels.columns, 2), panels.count))
+    choices = [(each, factor) for factor in _SHRINKS for each in (panels, wider)]
+    for each, factor in choices:
+        smaller = replace(look, shrink=factor)
+        sheet = _layout(each, labels, bar, smaller)
+        if sheet.panel[1] >= _LEAST_SHARE_OF_HEIGHT * look.size[1] / max(math.ceil(each.count / sheet.columns), 1):
+            break
+    mpl.rcParams.update(smaller.settings)
+    return smaller, sheet
 
 
 def _layout(panels: PanelSizes, labels: Sequence[str], bar: bool, look: Look) -> _Layout:
@@ -304,7 +326,9 @@ def limits(numbers: Array, log: bool) -> tuple[float, float]:
     return low - room, high + room
 
 
-def draw_bar(axes: Axes, mappable: ScalarMappable, label: str, log: bool, extend: str = "neither") -> None:
+def draw_bar(
+    axes: Axes, mappable: ScalarMappable, label: str, log: bool, extend: str = "neither", whole: bool = False
+) -> None:
     """Draw a colour bar; for a log10 its ticks are the numbers themselves.
 
     Args:
@@ -313,9 +337,13 @@ def draw_bar(axes: Axes, mappable: ScalarMappable, label: str, log: bool, extend
         label: of the bar.
         log: the colours show a log10.
         extend: the ends beyond which there are values: `neither`, `min`, `max` or `both`.
+        whole: the numbers are whole, so the ticks are.
     """
     bar = axes.figure.colorbar(mappable, cax=axes, extend=extend)
     bar.set_label(label)
     if log:
         ticks = log_ticks(*mappable.get_clim())
         bar.set_ticks(ticks, labels=[power_text(tick) for tick in ticks])
+    elif whole:
+        bar.locator = MaxNLocator(integer=True)
+        bar.update_ticks()

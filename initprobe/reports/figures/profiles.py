@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import cycle
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -19,12 +20,13 @@ from initprobe.reports.figures.style import (
     GREY,
     MARKERS,
     ORANGE,
-    power_text,
+    set_log_ticks,
 )
 from initprobe.reports.figures.titles import legend_above
-from initprobe.reports.log_axis import log_ticks
+from initprobe.reports.gaps import gap_words
 
 _POINTS = 72  # per inch
+_HALF_DASH = 0.1  # layers
 _LEAST_DECADES = 1.0  # so that rounding does not look like a slope
 
 
@@ -54,7 +56,7 @@ def draw_profiles(axes: Axes, depth: Depth) -> None:
         _draw_profile(axes, profile, color, marker if few else "")
     if any(np.isfinite(profile.predicted).any() for profile in depth.profiles):
         axes.plot([], [], color=BLACK, lw=1, ls=":", label="theory")
-        axes.fill_between([], [], [], color=BLACK, alpha=0.10, lw=0, label="theory +-2 SD")
+        axes.fill_between([], [], [], color=GREY, alpha=0.16, lw=0, label="theory +-2 SD")
     if depth.draws > 1:
         axes.fill_between([], [], [], color=GREY, alpha=0.4, lw=0, label="+-1 SD over draws")
     for loss in depth.losses:
@@ -73,8 +75,7 @@ def finish_profile_axes(axes: Axes, layers: int) -> None:
     low, high = axes.get_ylim()
     room = max(_LEAST_DECADES - (high - low), 0.0) / 2
     axes.set_ylim(low - room, high + room)
-    ticks = log_ticks(low - room, high + room)
-    axes.set_yticks(ticks, [power_text(tick) for tick in ticks])
+    set_log_ticks(axes, low - room, high + room)
     axes.set_xlim(0.5, layers + 0.5)
     axes.set_xticks(_layer_ticks(layers, _most_ticks(axes, layers)))
     axes.grid(axis="y", color="#E5E5E5", lw=0.8)
@@ -86,17 +87,29 @@ def finish_profile_axes(axes: Axes, layers: int) -> None:
 def _draw_profile(axes: Axes, profile: Profile, color: str, marker: str) -> None:
     layers, is_drawn = profile.layers, np.isfinite(profile.log10).any()
     zeros = layers[profile.zeros]
-    lost = "" if is_drawn or len(zeros) else f": {'; '.join(gap.words for gap in profile.gaps)}"
+    lost = "" if is_drawn or len(zeros) else f": {gap_words(profile.gaps)}"
     if is_drawn or lost:
         label = f"Var({profile.label}){lost}"
         axes.plot(layers, profile.log10, color=color, lw=1.8, marker=marker, ms=5, label=label)
-    axes.fill_between(layers, profile.low, profile.high, color=color, alpha=0.25, lw=0)
+    axes.fill_between(*across(layers, profile.low, profile.high), color=color, alpha=0.25, lw=0)
     if len(zeros):  # a log axis has no place for 0
         bottom = axes.get_xaxis_transform()
         label = f"Var({profile.label}) = 0{_zeros_words(zeros, layers)}"
         axes.plot(zeros, np.full(len(zeros), 0.02), color=color, marker="x", ls="", transform=bottom, label=label)
-    axes.plot(layers, profile.predicted, color=BLACK, lw=1, ls=":")
-    axes.fill_between(layers, profile.predicted_low, profile.predicted_high, color=BLACK, alpha=0.10, lw=0)
+    axes.plot(*across(layers, profile.predicted), color=BLACK, lw=1, ls=":")
+    axes.fill_between(*across(layers, profile.predicted_low, profile.predicted_high), color=color, alpha=0.12, lw=0)
+
+
+def across(places: Array, *values: Array) -> tuple[Any, ...]:
+    """Places and values of a line or band. Those of a single place become a short dash, which can be seen.
+
+    Args:
+        places: on the x axis, `(points,)`.
+        values: at these places, `(points,)` each.
+    """
+    if len(places) != 1:
+        return places, *values
+    return places + np.array([-_HALF_DASH, _HALF_DASH]), *(np.repeat(each, 2) for each in values)
 
 
 def _zeros_words(zeros: Array, layers: Array) -> str:

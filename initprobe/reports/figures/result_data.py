@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,8 @@ _UNEVEN = 30.0  # largest over smallest layer of a model from which a linear axi
 _BEYOND = 3.0  # times a linear axis: a layer that reaches further is hardly seen on it
 _ATOM = 0.05  # a share of exact zeros from which a spike is named so
 _ALL = 0.95  # a share of exact zeros beside which the rest is not worth a scale
-_MOST_DECADES = 6  # of a logarithmic axis, on each side of 0
+_MOST_DECADES = 40  # of a logarithmic axis, on each side of 0
+_LOPSIDED = 0.5  # how far the outputs reach to one side, relative to the other, below which an axis is not symmetric
 _LN10 = math.log(10)
 _LARGEST = sys.float_info.max
 _FURTHEST = _LARGEST / 8  # end of an axis: its width and its margin are numbers too
@@ -78,13 +79,14 @@ class HistogramRow:
         edges: of the bins, `(bins + 1,)`.
         ends: the two values of the axis that are labelled.
         panels: one per layer.
-        stds: standard deviation per layer.
+        means, stds: mean and standard deviation per layer.
         bend: the axis is linear up to about this distance from 0 and logarithmic beyond; None for a linear axis.
     """
 
     edges: Array
     ends: tuple[float, float]
     panels: tuple[LayerHistogram, ...]
+    means: tuple[float, ...]
     stds: tuple[float, ...]
     bend: float | None = None
 
@@ -95,10 +97,22 @@ class HistogramRow:
     @property
     def ceiling(self) -> float:
         """Top of the shared axis: a spike is cut, so that the rest stays readable. Exact zeros do not count."""
-        shown = [p for p in self.panels if p.shares is not None and p.outside < 0.5 and p.at_zero <= _ALL]
-        peaks = [panel.peak(self.edges) for panel in shown]
-        peaks = [peak for peak in peaks if peak > 0]
+        peaks = self._peaks
         return 1.15 * min(max(peaks), 3 * min(peaks)) if peaks else 1.0
+
+    @property
+    def brightest(self) -> float:
+        """The share that has the brightest colour; on a log axis, whose bins differ, it may be above `ceiling`."""
+        peaks = self._peaks
+        if self.bend is None or not peaks:
+            return self.ceiling
+        return 1.15 * min(max(peaks), math.sqrt(3 * min(peaks) * max(peaks)))
+
+    @property
+    def _peaks(self) -> list[float]:
+        """The peaks of the layers of which most is on the axis and not exactly 0."""
+        shown = [p for p in self.panels if p.shares is not None and p.outside < 0.5 and p.at_zero <= _ALL]
+        return [peak for panel in shown if (peak := panel.peak(self.edges)) > 0]
 
 
 @dataclass(frozen=True)
@@ -136,10 +150,22 @@ def output_histograms(result: ProbeResult) -> HistogramRow:
     if words.output_high is None and (uneven := _uneven(result, "output")) is not None:
         lowest = -uneven[1] if words.output_low is None else words.output_low
         return _histograms(result, "output", lowest, uneven[1], bend=uneven[0])
-    reach = _reach([layer.output for layer in result.layers])
-    low = words.output_low if words.output_low is not None else -reach
-    high = words.output_high if words.output_high is not None else reach
+    tensors = [layer.output for layer in result.layers]
+    reach = _reach(tensors)
+    below, above = _sides(tensors, reach)
+    low = words.output_low if words.output_low is not None else -below
+    high = words.output_high if words.output_high is not None else above
     return _histograms(result, "output", low, high)
+
+
+def _sides(tensors: Sequence[TensorStats], reach: float) -> tuple[float, float]:
+    """How far a linear axis reaches below 0 and above it: less on a side that hardly any entry reaches."""
+    inside = [t.percentiles for t in tensors if t.percentiles and _stretched(_reach_of(t)) <= reach]
+    below = _stretched(max((-each.p1 for each in inside), default=0.0))
+    above = _stretched(max((each.p99 for each in inside), default=0.0))
+    if 0 < below < _LOPSIDED * above:
+        return below, reach
+    return (reach, above) if 0 < above < _LOPSIDED * below else (reach, reach)
 
 
 def gradient_histograms(result: ProbeResult) -> HistogramRow:
@@ -150,10 +176,14 @@ def gradient_histograms(result: ProbeResult) -> HistogramRow:
     return _histograms(result, "output_gradient", -reach, reach)
 
 
-def _reaches(tensors: list[TensorStats]) -> list[float]:
+def _reaches(tensors: Sequence[TensorStats]) -> list[float]:
     """How far 98% of the entries of each tensor reach from 0; only those that do."""
-    reaches = [max(abs(t.percentiles.p1), abs(t.percentiles.p99)) for t in tensors if t.percentiles]
-    return [reach for reach in reaches if reach > 0]
+    return [reach for tensor in tensors if (reach := _reach_of(tensor)) > 0]
+
+
+def _reach_of(tensor: TensorStats) -> float:
+    """How far 98% of its entries reach from 0; 0 without percentiles."""
+    return max(abs(tensor.percentiles.p1), abs(tensor.percentiles.p99)) if tensor.percentiles else 0.0
 
 
 def _uneven(result: ProbeResult, tensor: str) -> tuple[float, float] | None:
@@ -169,7 +199,7 @@ def _uneven(result: ProbeResult, tensor: str) -> tuple[float, float] | None:
     return max(min(reaches), max(reaches) / 10**_MOST_DECADES) / 2, _stretched(max(reaches))
 
 
-def _reach(tensors: list[TensorStats]) -> float:
+def _reach(tensors: Sequence[TensorStats]) -> float:
     """Half of an axis that shows all layers if their scales are within a factor of 10.
 
     Otherwise it shows those within a factor of 10 of the first or last layer, whichever is closer to 1. Other layers
@@ -197,7 +227,8 @@ def _histograms(result: ProbeResult, tensor: str, low: float, high: float, bend:
         with np.errstate(over="ignore"):
             edges = np.clip(bend * np.sinh(edges), -_LARGEST, _LARGEST)
     panels = tuple(_panel(layer, tensor, edges, bend is not None) for layer in result.layers)
-    return HistogramRow(edges, (low, high), panels, tuple(result.series(tensor, "std")), bend)
+    means, stds = (tuple(result.series(tensor, name)) for name in ("mean", "std"))
+    return HistogramRow(edges, (low, high), panels, means, stds, bend)
 
 
 def _panel(layer: LayerStats, tensor: str, edges: Array, log: bool) -> LayerHistogram:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from initprobe.errors import UnknownNameError
 from initprobe.registry import suggestion
 from initprobe.reports.figures.histograms import draw_histograms, is_density
-from initprobe.reports.figures.look import CHART, SCREEN, Block, Look, sheet, stacked, thinned
+from initprobe.reports.figures.look import CHART, SCREEN, Block, Look, fitted, sheet, stacked, thinned
 from initprobe.reports.figures.profiles import draw_profiles, finish_profile_axes
 from initprobe.reports.figures.result_data import HistogramRow
 from initprobe.reports.figures.run_data import RunData, run_data
@@ -96,23 +96,26 @@ _GRADIENT = "gradient dL/dh"
 
 _PANELS = Block(1.0, 0.52, 0.3)
 _LAST_PANELS = Block(1.0, 0.52, 0.55)
+_SHARE = 0.37  # of the height of a summary, for each of its two rows of histograms
 _PROFILE = Block(1.3, 0.35, 0.6, has_legend=True)
 
 
-def _panel_blocks(row: HistogramRow, look: Look) -> list[Block]:
+def _panel_blocks(row: HistogramRow, look: Look, share: float = 1.0) -> list[Block]:
     """A block for each row of panels; one for columns of colour."""
-    count = 1 if is_density(row) else math.ceil(len(row.panels) / look.per_row(len(row.panels)))
+    count = 1 if is_density(row, look, share) else math.ceil(len(row.panels) / look.per_row(len(row.panels)))
     return [_PANELS] * (count - 1) + [_LAST_PANELS]
 
 
 def _summary(data: RunData, look: Look) -> Figure:
     rows = data.outputs, data.gradients
-    blocks = [_panel_blocks(row, look) for row in rows]
+    blocks = [_panel_blocks(row, look, _SHARE) for row in rows]
     every = [*blocks[0], *blocks[1], _PROFILE]
+    colours = [is_density(row, look, _SHARE) for row in rows]
+    look = fitted(look, every)
     figure = sheet(data.heading, look, 13, 9.4 + 1.9 * (len(every) - 3), every)
     axes = stacked(figure, look, every)
-    draw_histograms(axes[: len(blocks[0])], rows[0], _OUTPUT, BLUE)
-    draw_histograms(axes[len(blocks[0]) : -1], rows[1], _GRADIENT, ORANGE)
+    draw_histograms(axes[: len(blocks[0])], rows[0], _OUTPUT, BLUE, colours[0])
+    draw_histograms(axes[len(blocks[0]) : -1], rows[1], _GRADIENT, ORANGE, colours[1])
     draw_profiles(axes[-1], data.depth)
     return figure
 
@@ -126,9 +129,10 @@ def _gradient(data: RunData, look: Look) -> Figure:
 
 
 def _histograms_alone(data: RunData, look: Look, row: HistogramRow, label: str, color: str) -> Figure:
-    blocks = _panel_blocks(row, look)
+    blocks, colours = _panel_blocks(row, look), is_density(row, look)
+    look = fitted(look, blocks)
     figure = sheet(data.heading, look, 13, 3.8 + 1.9 * (len(blocks) - 1), blocks)
-    draw_histograms(stacked(figure, look, blocks), row, label, color)
+    draw_histograms(stacked(figure, look, blocks), row, label, color, colours)
     return figure
 
 

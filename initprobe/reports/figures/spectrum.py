@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from initprobe.formatting import percent
 from initprobe.reports.binning import shares
 from initprobe.reports.figures.look import SCREEN, Look
 from initprobe.reports.figures.panel_grid import Key, PanelSizes, make_grid
+from initprobe.reports.figures.profiles import across
 from initprobe.reports.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, percent_ticks, points, style
 from initprobe.results.base import Histogram, Percentiles
 from initprobe.results.spectrum import Spectrum, SpectrumDensity, SpectrumStats
@@ -26,6 +28,7 @@ _DASHES = ("-", "--", ":")
 _BINS = 100
 # At least half a decade, so that equal singular values are a line in the middle of the axis.
 _NARROWEST = 0.25
+_TICK_WIDTH = 0.2  # inches that the label of a depth takes
 _PANEL, _LONGEST = (5.5, 3.6), 160  # inches; characters of a name in the legend, which folds it
 
 
@@ -115,7 +118,10 @@ def _keys(lines: Sequence[SpectrumLine]) -> Iterator[Key]:
         yield Line2D([], [], color=BLACK, lw=1.1), "theory for infinite width"
     if any(np.isfinite(line.predicted).any() for line in lines):
         yield Line2D([], [], color=BLACK, lw=1.1, ls=":"), "predicted rms"
-    yield Line2D([], [], color=GREY, lw=1.8), "median by depth"
+    if not any(np.isfinite(line.largest).any() for line in lines):
+        return
+    above = " of those above 0" if any(line.missing for line in lines) else ""
+    yield Line2D([], [], color=GREY, lw=1.8), f"median by depth{above}"
     yield Patch(color=GREY, alpha=0.3, lw=0), "5 to 95%"
     yield Line2D([], [], color=GREY, lw=0.9), "smallest, largest"
 
@@ -153,7 +159,10 @@ def _draw_values(axes: Axes, lines: Sequence[SpectrumLine]) -> None:
     for line in lines:
         if line.density is not None:
             draw_density(axes, line.density, edges[1] - edges[0])
-    axes.axvline(0, color=GREY, lw=1, zorder=0)
+    if not histograms:
+        _write_nothing(axes)
+    else:
+        axes.axvline(0, color=GREY, lw=1, zorder=0)
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(bottom=0)
     percent_ticks(axes)
@@ -173,10 +182,10 @@ def _draw_depths(axes: Axes, lines: Sequence[SpectrumLine]) -> None:
         low, middle, high = (_percentile(line, name) for name in ("p5", "p50", "p95"))
         look = _line_look(number)
         axes.plot(line.depths, middle, lw=1.8, marker="o", ms=4, **look)
-        axes.fill_between(line.depths, low, high, color=look["color"], alpha=0.18, lw=0)
+        axes.fill_between(*across(line.depths, low, high), color=look["color"], alpha=0.18, lw=0)
         for extreme in (line.smallest, line.largest):
-            axes.plot(line.depths, extreme, color=look["color"], lw=0.9)
-        axes.plot(line.depths, line.predicted, color=BLACK, lw=1.1, ls=":")
+            axes.plot(*across(line.depths, extreme), color=look["color"], lw=0.9)
+        axes.plot(*across(line.depths, line.predicted), color=BLACK, lw=1.1, ls=":")
     bottom = np.nanmin(
         [np.nanmin(_percentile(line, "p5")) for line in lines if np.isfinite(line.smallest).any()] or [0]
     )
@@ -185,14 +194,20 @@ def _draw_depths(axes: Axes, lines: Sequence[SpectrumLine]) -> None:
     axes.axhline(0, color=GREY, lw=1, zorder=0)
     axes.set_xscale("log", base=2)
     depths = sorted({int(depth) for line in lines for depth in line.depths})
+    apart = 2 ** (math.log2(depths[-1] / depths[0]) * _TICK_WIDTH / (axes.bbox.width / axes.figure.dpi))
+    depths = [depth for depth in depths if depth == depths[-1] or depth * apart < depths[-1]]
     axes.set_xticks(depths, [str(depth) for depth in depths])
     axes.set_xlim(depths[0] / 1.15, depths[-1] * 1.15)
     if not any(np.isfinite(line.largest).any() for line in lines):
-        axes.text(0.5, 0.6, "no singular value above 0", transform=axes.transAxes, ha="center", color=GREY)
+        _write_nothing(axes)
         axes.set_yticks([])
     axes.set_xticks([], minor=True)
     axes.set(xlabel="layers l", ylabel="log10 of singular value")
     axes.set_title("by depth, dh_l/dh_0", fontsize=points(11))
+
+
+def _write_nothing(axes: Axes) -> None:
+    axes.text(0.5, 0.6, "no singular value above 0", transform=axes.transAxes, ha="center", color=GREY)
 
 
 def _percentile(line: SpectrumLine, name: str) -> Array:

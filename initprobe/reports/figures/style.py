@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -20,17 +23,20 @@ from matplotlib.text import Text
 from initprobe.arrays import Array
 from initprobe.formatting import visible
 from initprobe.reports.figures.png import encode
-from initprobe.reports.log_axis import plain_number, power_of_ten
+from initprobe.reports.log_axis import log_ticks, plain_number, power_of_ten
 
 DPI = 100
 FONT = 10.0  # points of letters on a screen
+_POINTS = 72  # per inch
+_LINES_PER_TICK = 1.4
 
 # Okabe & Ito 2008: distinct with any colour vision.
 BLUE, ORANGE, GREEN, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#000000", "#888888"
 COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.")
 MARKERS = ("o", "s", "^")
-_SVG: dict[Any, Any] = {"svg.fonttype": "none"}  # text stays text: it can be searched, and edited for a paper
+# Text stays text in an SVG: it can be searched, and edited for a paper. A minus is that of every other text.
+_SVG: dict[Any, Any] = {"svg.fonttype": "none", "axes.unicode_minus": False}
 _STYLE: dict[str, Any] = {
     **_SVG,
     "font.family": "DejaVu Sans",
@@ -40,6 +46,7 @@ _STYLE: dict[str, Any] = {
     "text.hinting": "none",  # glyphs take a quarter of the drawing time, hinted glyphs more
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "backend": "agg",
 }
 _METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": None},
@@ -90,8 +97,26 @@ def style(changes: Mapping[str, Any] = MappingProxyType({})) -> Any:
     Args:
         changes: settings over ours.
     """
-    settings: dict[Any, Any] = dict(mpl.rcParamsDefault)
-    return mpl.rc_context(settings | _STYLE | {"backend": "agg"} | dict(changes))
+    settings = _defaults() | _STYLE | dict(changes)
+    return nullcontext() if settings == _kept else mpl.rc_context(settings)
+
+
+@cache
+def _defaults() -> dict[Any, Any]:
+    """The defaults of matplotlib; reading each of 330 settings takes time."""
+    return dict(mpl.rcParamsDefault)
+
+
+_kept: dict[Any, Any] = {}  # settings that hold to the end of this process
+
+
+def keep_style() -> None:
+    """Set our style for the rest of this process.
+
+    To enter and leave it twice per figure would take a fifteenth of the time of drawing.
+    """
+    _kept.update(_defaults() | _STYLE)
+    mpl.rcParams.update(_kept)
 
 
 class Picture(Figure):
@@ -104,7 +129,7 @@ class Picture(Figure):
         """Draw the figure in our style, as matplotlib asks for it."""
         for text in self.findobj(Text):
             _show_literally(text)
-        with mpl.rc_context(_SVG):
+        with nullcontext() if _kept else mpl.rc_context(_SVG):
             super().draw(renderer)
 
     def _repr_png_(self) -> bytes:
@@ -139,6 +164,29 @@ def small() -> float:
 def percent_ticks(axes: Axes) -> None:
     """Label the y axis of shares in percent."""
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
+
+
+def set_log_ticks(axes: Axes, low: float, high: float) -> None:
+    """Label a y axis of log10 values, with as many ticks as leave room for their labels.
+
+    Args:
+        axes: with the axis.
+        low, high: its ends, as log10.
+    """
+    ticks = log_ticks(low, high)
+    step = tick_step(axes, len(ticks))
+    axes.set_yticks(ticks[::step], [power_text(tick) for tick in ticks[::step]])
+
+
+def tick_step(axes: Axes, count: int) -> int:
+    """Every how manieth tick of a y axis leaves room for its label: 1 for all of them.
+
+    Args:
+        axes: with the axis.
+        count: of its ticks.
+    """
+    lines = axes.bbox.height / axes.figure.dpi * _POINTS / float(mpl.rcParams["font.size"])
+    return math.ceil(_LINES_PER_TICK * count / max(lines, 1.0))
 
 
 def power_text(log10: float) -> str:

@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from initprobe.arrays import Array
-from initprobe.formatting import percent
+from initprobe.formatting import counted, percent
 from initprobe.reports.figures.heat_map_data import by_ratio
 from initprobe.reports.figures.look import SCREEN, Look
 from initprobe.reports.figures.panel_grid import (
@@ -34,9 +34,9 @@ from initprobe.reports.figures.panel_grid import (
     title_of,
     verdict_color,
 )
-from initprobe.reports.figures.style import BLACK, percent_ticks, points, power_text, style
+from initprobe.reports.figures.style import BLACK, percent_ticks, points, set_log_ticks, style
 from initprobe.reports.figures.sweep_data import LABEL, DepthLine, DepthPlot, HistogramPanel, HistogramPlot
-from initprobe.reports.log_axis import log_ticks
+from initprobe.reports.figures.titles import fit_title
 from initprobe.reports.people_names import people_name, people_verdict
 from initprobe.results.named_numbers import VERDICT
 
@@ -59,15 +59,17 @@ def depth_figure(plot: DepthPlot, title: str = "", look: Look = SCREEN) -> Figur
         panels = PanelSizes(max(len(plot.panels), 1), columns_of(len(plot.panels)), *size)
         name = title_of(title, people_name(plot.value))
         keys = list(_depth_keys(plot, looks))
-        grid = make_grid(name, plot.notes, panels, keys, bar=looks.scale is not None, look=look)
         ends = limits(np.concatenate([line.measured for line in plot.lines] or [np.zeros(0)]), plot.log)
+        notes = [*plot.notes, *_beyond_ends(plot, ends)]
+        grid = make_grid(name, notes, panels, keys, bar=looks.scale is not None, look=look)
         for axes, panel in zip(grid.axes, plot.panels, strict=False):
             _draw_lines(axes, panel.lines, looks)
             axes.set_title(clipped(panel.title), fontsize=points(9))
         for index, axes in enumerate(grid.axes):
             _finish_depth(axes, plot, ends, *grid.outer(index))
         if grid.bar is not None and looks.scale is not None:
-            draw_bar(grid.bar, looks.scale, plot.color, looks.log)
+            whole = all(line.shade is None or float(line.shade).is_integer() for line in plot.lines)
+            draw_bar(grid.bar, looks.scale, plot.color, looks.log, whole=whole)
         return grid.figure
 
 
@@ -138,8 +140,20 @@ def _ends_of_gaps(numbers: Array) -> Array:
     return np.flatnonzero(finite & beside)
 
 
+def _beyond_ends(plot: DepthPlot, ends: tuple[float, float]) -> Iterator[str]:
+    """A note on lines that leave the axis."""
+    with_numbers = [numbers for line in plot.lines if np.isfinite(numbers := line.measured).any()]
+    leaving = sum(np.nanmin(numbers) < ends[0] or np.nanmax(numbers) > ends[1] for numbers in with_numbers)
+    if leaving:
+        yield counted(leaving, "line leaves the axis", "lines leave the axis")
+
+
 def _draw_lines(axes: Axes, lines: Sequence[DepthLine], looks: _Looks) -> None:
-    """Draw all lines as one collection and all predictions as another: hundreds of artists would take a second."""
+    """Draw all lines as one collection and all predictions as another: hundreds of artists would take a second.
+
+    Short lines are on top, where a longer one would hide them.
+    """
+    lines = sorted(lines, key=lambda line: -len(line.measured))
     width, alpha = (1.8, 0.9) if len(lines) <= _FEW_LINES else (0.8, 0.6)
     colors = looks.of(lines)
     paths = [_path(line.measured) for line in lines]
@@ -165,8 +179,7 @@ def _finish_depth(axes: Axes, plot: DepthPlot, ends: tuple[float, float], first:
     axes.set(xlim=(0.5, layers + 0.5), ylim=(low - room, high + room))
     axes.xaxis.set_major_locator(MaxNLocator(20 if len(plot.panels) <= 1 else 8, integer=True))
     if plot.log:
-        ticks = log_ticks(low - room, high + room)
-        axes.set_yticks(ticks, [power_text(tick) for tick in ticks])
+        set_log_ticks(axes, low - room, high + room)
     axes.grid(axis="y", color="#E5E5E5", lw=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(labelleft=first, labelbottom=lowest)
@@ -190,6 +203,7 @@ def histogram_figure(plot: HistogramPlot, title: str = "", look: Look = SCREEN) 
         grid = make_grid(name, plot.notes, panels, keys, look=look)
         for index, (axes, panel) in enumerate(zip(grid.axes, plot.panels, strict=True)):
             _draw_histograms(axes, plot, panel, colors)
+            fit_title(axes)
             _finish_histogram(axes, plot, *grid.outer(index))
         return grid.figure
 

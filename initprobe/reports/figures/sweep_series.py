@@ -32,11 +32,19 @@ class Series:
         measured: `(layers,)`, NaN where there is none.
         predicted: the same by theory, `(layers,)`.
         start: the first layer that is not inside a residual branch.
+        zeros: the layers whose number is exactly 0, where a log10 is shown.
     """
 
     measured: Array
     predicted: Array
     start: int = 1
+    zeros: tuple[int, ...] = ()
+
+    @property
+    def with_zeros(self) -> Array:
+        """The measured numbers, with -inf as the log10 of 0."""
+        is_zero = np.isin(1 + np.arange(len(self.measured)), self.zeros)
+        return np.where(is_zero, -np.inf, self.measured)
 
     @property
     def rate(self) -> float:
@@ -61,12 +69,14 @@ def series(name: str, entry: E, read: Callable[[E], ProbeResult]) -> Series:
     """
     if entry.digest is not None and name in _IN_DIGEST:
         measured, predicted = (np.array([_nan(log) for log in logs]) for logs in _IN_DIGEST[name](entry.digest))
-        return Series(measured, predicted, entry.digest.start)
+        zeros = entry.digest.output_zeros if name.startswith("output.") else entry.digest.gradient_zeros
+        return Series(measured, predicted, entry.digest.start, zeros)
     result = read(entry)
     measured, predicted = (
         np.array([read_off(layer, name) for layer in result.layers]) for read_off in (_measured, _predicted)
     )
-    return Series(measured, predicted, result.stream[0].layer)
+    zeros = tuple(layer.layer for layer in result.layers if is_log(name) and _is_zero(layer, name))
+    return Series(measured, predicted, result.stream[0].layer, zeros)
 
 
 _IN_DIGEST: dict[str, Callable[[Digest], tuple[Logs, Logs]]] = {
@@ -81,6 +91,12 @@ def _nan(number: float | None) -> float:
 
 def _log(number: float | None) -> float:
     return math.log10(number) if number else math.nan
+
+
+def _is_zero(layer: LayerStats, name: str) -> bool:
+    """Whether a number that is shown as its log10 is exactly 0."""
+    tensor, _, last = name.rpartition(".")
+    return (layer.tensor(tensor).variance if tensor in TENSORS and last in _VARIANCE else layer.at(name)) == 0
 
 
 def _measured(layer: LayerStats, name: str) -> float:

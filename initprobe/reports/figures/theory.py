@@ -143,7 +143,13 @@ def _name_phases(
         for row, place in edges
         for x, side in ((14, "left"), (-14, "right"))
     ]
-    boxes += _written(at_edge, boxes)
+    boxes += _written(at_edge, boxes, axes.get_window_extent())
+    if (places := np.argwhere(np.isnan(image))).size > _LEAST_SHARE * image.size:
+        row = places[len(places) // 2][0]
+        look = {"ha": "center", "va": "center", "fontsize": points(11), "style": "italic", "color": BLACK, "zorder": 8}
+        middle = np.flatnonzero(np.isnan(image[row]))
+        place = int(middle[len(middle) // 2])
+        boxes += _written([partial(axes.text, sigma_w[place], sigma_b[row], "q grows without bound", **look)], boxes)
     for word, sign in (("order", -1), ("chaos", 1)):
         cells = [(row, place) for row in rows for place in _spread(np.sign(image[row]) == sign)]
         look = {"ha": "center", "va": "center", "fontsize": points(13), "style": "italic", "zorder": 8}
@@ -167,12 +173,13 @@ def _spread(cells: Array) -> list[int]:
     return [int(columns[int(share * (columns.size - 1))]) for share in shares] if fits else []
 
 
-def _written(makers: Sequence[Callable[[], Text]], taken: Sequence[Bbox]) -> list[Bbox]:
-    """Write a text at the first place where it covers nothing, else at the first; return its place."""
+def _written(makers: Sequence[Callable[[], Text]], taken: Sequence[Bbox], inside: Bbox | None = None) -> list[Bbox]:
+    """Write a text at the first place `inside` where it covers nothing, else at the first; return its place."""
     for make in makers:
         text = make()
         box = _extent(text)
-        if _is_free(box, taken):
+        is_inside = inside is None or (inside.x0 <= box.x0 and box.x1 <= inside.x1)
+        if is_inside and _is_free(box, taken):
             return [box]
         text.remove()
     return [_extent(makers[0]())] if makers else []

@@ -55,6 +55,20 @@ def fit_words(figure: Figure) -> None:
                 text.set_fontsize(max(share * float(text.get_fontsize()), _LEAST))
 
 
+def fit_title(axes: Axes) -> None:
+    """Shrink the heading of a panel to the panel's width, and cut it where 7 points are too large.
+
+    Args:
+        axes: with its heading.
+    """
+    title, room, size = axes.title, axes.bbox.width, float(axes.title.get_fontsize())
+    title.set_parse_math(False)  # names are no formulas
+    if (wide := _length(title)) > room:
+        title.set_fontsize(max(size * room / wide, min(_SMALLEST, size)))
+    if (wide := _length(title)) > room:
+        title.set_text(f"{title.get_text()[: int(len(title.get_text()) * room / wide) - 3]}...")
+
+
 def _length(text: Text) -> float:
     """Pixels along the text, which may stand upright."""
     box = text.get_window_extent()

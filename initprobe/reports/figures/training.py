@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from initprobe.reports.figures.look import CHART, Look, sheet, stacked
+from initprobe.reports.figures.look import CHART, Look, fitted, sheet, stacked
 from initprobe.reports.figures.profiles import finish_profile_axes
 from initprobe.reports.figures.run_data import Course, RunData
-from initprobe.reports.figures.style import BLACK, BLUE, ORANGE, power_text
+from initprobe.reports.figures.style import BLACK, BLUE, ORANGE, set_log_ticks
 from initprobe.reports.figures.titles import legend_above
-from initprobe.reports.log_axis import log_ticks
 
 _LOG_BEYOND = 10  # times chance
 _LOWEST_LOSS = 1e-12  # lowest on a log axis
@@ -26,6 +26,7 @@ def training(data: RunData, look: Look) -> Figure:
     """
     assert data.course is not None
     if look.style == "paper":
+        look = fitted(look, [CHART, CHART])
         figure = sheet(data.heading, look, 13, 18, [CHART, CHART])
         losses, change = stacked(figure, look, [CHART, CHART])
     else:
@@ -47,10 +48,10 @@ def _draw_losses(axes: Axes, course: Course) -> None:
     if course.diverged_at is not None:
         axes.axvline(course.diverged_at, color=ORANGE, lw=1.5, ls="--", label="diverged")
     if wild:  # matplotlib's own log scale overflows near the ends of the float range
-        ticks = log_ticks(*axes.get_ylim())
-        axes.set_yticks(ticks, [power_text(tick) for tick in ticks])
+        set_log_ticks(axes, *axes.get_ylim())
     else:
         axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(max(min(int(axes.bbox.height / axes.figure.dpi / 0.25), 8), 1)))
     axes.set_xlabel(f"step of plain SGD, rate {course.learning_rate:g}")
     axes.set_ylabel("loss")
     axes.grid(axis="y", color="#E5E5E5", lw=0.8)

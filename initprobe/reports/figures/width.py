@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from initprobe.arrays import Array
 from initprobe.reports.figures.look import SCREEN, Look
 from initprobe.reports.figures.panel_grid import Key, PanelSizes, make_grid
-from initprobe.reports.figures.style import BLACK, GREY, ORANGE, power_text, style
+from initprobe.reports.figures.style import BLACK, GREY, ORANGE, points, power_text, style, tick_step
 from initprobe.reports.log_axis import log_ticks
 from initprobe.reports.width_table import Row, headline, line_of, rows_of, signed
 from initprobe.results.coordinate_check import CoordinateCheck, Quantity, WidthLine
@@ -45,7 +45,7 @@ def width_figure(check: CoordinateCheck, look: Look = SCREEN) -> Figure:
         grid = make_grid(title, notes, sizes, keys, longest=_LONGEST, look=look)
         for number, (axes, (quantity, step, heading)) in enumerate(zip(grid.axes, panels, strict=True)):
             left, lowest = grid.outer(number)
-            axes.set_title(heading, fontsize=10.5 * look.scale, loc="left")
+            axes.set_title(heading, fontsize=points(10.5), loc="left")
             _draw(axes, check, rows, quantity, step)
             axes.set(xlabel="width" if lowest else "", ylabel="rms" if left else "")
         return grid.figure
@@ -88,6 +88,7 @@ def _finish(axes: Axes, widths: Array) -> None:
     middle, half = (low + high) / 2, max(high - low, 1.2) / 2
     axes.set_ylim(10 ** (middle - half), 10 ** (middle + half))
     places = log_ticks(middle - half, middle + half)
+    places = places[:: tick_step(axes, len(places))]
     axes.set_yticks([10**place for place in places], [power_text(place) for place in places])
     axes.set_yticks([], minor=True)
     start = 10 ** (middle - half + 0.06 * half)

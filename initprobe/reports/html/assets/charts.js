@@ -47,7 +47,10 @@ function seriesOf(line, number, log) {
     width: 2,
     dash: theory ? [6, 4] : undefined,
     points: { show: line.values.length < 60 && !theory, size: 5 },
-    value: (plot, value) => (log ? fromLog(value) : shortNumber(value)),
+    value: (plot, value, _, index) => {
+      if (value == null && line.zeros?.includes(plot.data[0][index])) return "0"; // it has no log
+      return log ? fromLog(value) : shortNumber(value);
+    },
   };
 }
 
@@ -58,7 +61,7 @@ function optionsOf(chart, width, range) {
   const across = chart.x_log ? places : chart.whole ? { incrs: STEPS } : {};
   return {
     width, height: 260,
-    scales: { x: { time: false, ...(chart.x_log ? { distr: 3 } : {}) }, y: { range: range || rangeOf(chart.lines, chart.log) } },
+    scales: { x: { time: false, ...(chart.x_log ? { distr: 3, range: [chart.x[0] / 1.1, chart.x.at(-1) * 1.1] } : {}) }, y: { range: range || rangeOf(chart.lines, chart.log) } },
     axes: [{ ...axis, label: chart.x_label, labelSize: 18, size: 30, ...across }, { ...axis, size: 62, ...(chart.log ? decades : {}) }],
     series: [{ label: chart.x_label }, ...chart.lines.map((line, number) => seriesOf(line, number, chart.log))],
     legend: { show: chart.lines.length <= 12 },

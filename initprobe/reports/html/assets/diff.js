@@ -19,22 +19,25 @@ function preparePairs() {
   }
 
   const box = (word, side) => make("div", { class: `verdict ${side.level}` },
-    make("p", { class: "words" }, `${word}: ${side.words}`), side.evidence ? make("p", {}, side.evidence) : null);
+    make("p", { class: "words" }, `${word}: ${side.words}`), side.name ? make("p", {}, side.name) : null, side.evidence ? make("p", {}, side.evidence) : null);
+
+  const reasonOf = (values, zeros) => (zeros.length === values.length ? "0" : zeros.length ? "0 or lost" : "lost");
 
   // A row of two charts with the same y axis; a side without numbers has an empty place.
   function drawBoth(sides, pair, key, title) {
-    const both = [["OLD", pair.old[key]], ["NEW", pair.new[key]]].map(([word, values]) => {
+    const both = [["OLD", pair.old], ["NEW", pair.new]].map(([word, side]) => {
+      const values = side[key], zeros = side[`${key}_zeros`];
       const isEmpty = values && values.every((value) => value == null);
       return [make("figure", { class: "chart" }, make("figcaption", {}, `${title}, ${word}`),
-        isEmpty ? make("p", { class: "quiet" }, "0 or lost in all layers") : null), isEmpty ? null : values];
+        isEmpty ? make("p", { class: "quiet" }, `${reasonOf(values, zeros)} in all layers`) : null), isEmpty ? null : values, zeros];
     });
     sides.append(...both.map(([figure]) => figure));
     const range = rangeOf(both.filter(([, values]) => values).map(([, values]) => ({ values })), true);
-    for (const [figure, values] of both) {
+    for (const [figure, values, zeros] of both) {
       if (!values) continue;
       const x = values.map((_, number) => number + 1);
-      const lines = [{ label: "measured", kind: "measured", values }];
-      drawChart(figure, { title, x_label: "layer", x, log: true, whole: true, lines }, null, range);
+      const lines = [{ label: "measured", kind: "measured", values, zeros }];
+      drawChart(figure, { title: find("figcaption", figure).textContent, x_label: "layer", x, log: true, whole: true, lines }, null, range);
     }
   }
 

@@ -20,12 +20,13 @@ function shortNumber(value) {
   if (value == null) return "-";
   if (value === 0) return "0";
   const size = Math.abs(value);
-  return size < 1e-3 || size >= 1e5 ? value.toExponential(1) : String(Number(value.toPrecision(3)));
+  return size < 1e-3 || size >= 1e5 ? value.toExponential(1).replace("+", "") : String(Number(value.toPrecision(3)));
 }
 
 // A number from its log10, also where no float can hold it.
 function fromLog(log) {
   if (log == null) return "-";
+  if (log === -Infinity) return "0";
   if (Math.abs(log) < 300) return shortNumber(10 ** log);
   const power = Math.floor(log), digits = (10 ** (log - power)).toFixed(1);
   return digits === "10.0" ? `1.0e${power + 1}` : `${digits}e${power}`;

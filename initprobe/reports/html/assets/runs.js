@@ -16,6 +16,8 @@ function prepareRuns() {
 
   const isNumeric = (axis) => valuesOf(axis).every((value) => typeof value === "number");
   const tidy = (value) => (typeof value === "number" ? shortNumber(value) : value === undefined ? "-" : String(value));
+  // A number of a run, or its log10; -Infinity is the log10 of 0, which JSON cannot hold.
+  const numberOf = (run, name) => (run.numbers?.[name] === "zero" ? -Infinity : (run.numbers?.[name] ?? null));
   const isShown = (run) => [...filters.values()].every((allows) => allows(run));
   const shownRuns = () => runs.filter(isShown);
 
@@ -99,12 +101,12 @@ function prepareRuns() {
       return;
     }
     const entry = numbers.find(({ name }) => name === map.value);
-    const values = shown.map((run) => run.numbers && run.numbers[map.value]).filter((value) => value != null);
-    const range = [Math.min(...values), Math.max(...values)];
+    const values = shown.map((run) => numberOf(run, map.value)).filter((value) => value != null && value > -Infinity);
+    const range = values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
     const cells = cellsOf(across, down);
-    const head = make("tr", {}, make("th", { scope: "col" }, `${map.y} \\ ${map.x}`),
-      ...across.map((value) => make("th", { scope: "col" }, tidy(value))));
-    const body = down.map((y, line) => make("tr", {}, make("th", { scope: "row" }, tidy(y)),
+    const heading = (scope, words) => make("th", { scope }, make("span", {}, words));
+    const head = make("tr", {}, heading("col", `${map.y} \\ ${map.x}`), ...across.map((value) => heading("col", tidy(value))));
+    const body = down.map((y, line) => make("tr", {}, heading("row", tidy(y)),
       ...across.map((x, column) => make("td", {}, cell(cells.get(`${line} ${column}`), entry, range)))));
     table.replaceChildren(make("thead", {}, head), make("tbody", {}, ...body));
     const several = [...cells.values()].some((inside) => inside.length > 1);
@@ -120,10 +122,10 @@ function prepareRuns() {
       button.textContent = verdicts.length > 1 ? `${healthy} of ${inside.length} survive` : verdicts[0];
       button.className = healthy === inside.length ? "word-survives" : healthy ? "level-warning" : `level-${worstOf(inside)}`;
     } else {
-      const values = inside.map((run) => run.numbers && run.numbers[entry.name]).filter((value) => value != null);
+      const values = inside.map((run) => numberOf(run, entry.name)).filter((value) => value != null);
       const mean = values.reduce((a, b) => a + b, 0) / values.length;
       button.textContent = values.length ? (entry.log ? fromLog(mean) : shortNumber(mean)) : "-";
-      if (values.length) button.style.background = shade((mean - range[0]) / (range[1] - range[0] || 1));
+      if (values.length) button.style.background = shade(Math.max((mean - range[0]) / (range[1] - range[0] || 1), 0));
     }
     button.title = inside.map((run) => `${run.name}: ${run.verdict}`).slice(0, 8).join("\n");
     button.members = inside;
@@ -145,7 +147,7 @@ function prepareRuns() {
     const depth = Math.max(1, ...drawn.map((run) => run.series[key].length));
     const x = Array.from({ length: depth }, (_, number) => number + 1);
     const padded = (values) => x.map((_, number) => values[number] ?? null);
-    return { name, title, x_label: "layer", x, log: true, whole: true, lines: drawn.map((run) => ({ label: run.label, kind: "measured", values: padded(run.series[key]) })) };
+    return { name, title, x_label: "layer", x, log: true, whole: true, lines: drawn.map((run) => ({ label: run.label, kind: "measured", values: padded(run.series[key]), zeros: run.series[`${key}_zeros`] })) };
   }
 
   // Show a run; `inside` are the runs of its cell of the heat map.
