@@ -53,7 +53,7 @@ def is_below_epsilon(result: ProbeResult) -> bool:
 
 
 def _is_swallowed(result: ProbeResult, layer: LayerStats) -> bool:
-    """Whether the variance of h W is below epsilon, by the weights and the input of the layer, and z is small."""
+    """Whether the variance of h W is below epsilon, and z is small for it."""
     below = mean_square_below(result, layer)
     if not below or not layer.weight.rms or (layer.preactivation.rms or 0.0) ** 2 >= _HALF:
         return False
