@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from matplotlib.contour import ContourSet
 from matplotlib.text import Text
 from PIL import Image
 
@@ -213,7 +214,11 @@ def test_a_region_without_bound_is_named():
     scales, biases = np.linspace(0.5, 3, 40), np.linspace(0, 1, 20)
     diagram = phase_diagram(activation_of(as_activation("relu")), scales, biases)
     figure = phase_figure("relu", scales, biases, diagram.chi_1, diagram.xi_c, 10, [])
-    assert {"order", "q grows without bound"} <= set(_words(figure))
+    assert {"order", "q grows without bound", "edge of chaos"} <= set(_words(figure))
+    (edge,) = (each for each in figure.axes[0].collections if isinstance(each, ContourSet) and list(each.levels) == [0])
+    # log chi_1 is interpolated in sigma_w. So the line lies off by at most an eighth of the squared cell's curvature.
+    curvature = 2 / scales[0] ** 2
+    assert np.abs(edge.get_paths()[0].vertices[:, 0] - 2**0.5).max() < curvature * (scales[1] - scales[0]) ** 2 / 8
 
 
 def test_each_reason_for_a_gap_stands_once():
