@@ -48,7 +48,8 @@ class FigureOptions:
 
     def wanted(self) -> tuple[str, ...]:
         """The formats of the figures; none for no figures."""
-        return () if self.no_figures else parse_formats(self.formats)
+        formats = parse_formats(self.formats)
+        return () if self.no_figures else formats
 
     def given(self) -> Path | None:
         """The directory of `-o`."""
@@ -231,8 +232,8 @@ def check_exports(targets: Iterable[str | None], directory: Path | None) -> None
     if given.count(STDOUT) > 1:
         raise ConfigError("only one output can go to standard output; give the other a file name")
     files = [Path(target).absolute() for target in given if target != STDOUT]
-    if len(set(files)) < len(files):
-        raise ConfigError("two outputs name the same file")
+    if twice := [path for path in files if files.count(path) > 1]:
+        raise ConfigError(f"two outputs name the same file, {relative(twice[0])}; give each a file of its own")
     for path in files:
         if directory is None or path.parent != directory.absolute():
             check_writable(path)

@@ -5,9 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
+)
 
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.activations.losses import LOSSES
@@ -140,18 +149,30 @@ class _Named(BaseModel):
     name: str
 
 
-def _validator(read: Any, examples: Sequence[str]) -> BeforeValidator:
-    """A validator of text and mappings. The JSON Schema lists names as examples, since a name may have parameters."""
-    text = Annotated[str, Field(examples=list(examples))]
-    return BeforeValidator(read, json_schema_input_type=text | _Named)
-
-
 _AS_TEXT = PlainSerializer(_as_text, return_type=str)
+
+
+def _read(read: Any, examples: Sequence[str]) -> Any:
+    """The type of a field that `read` makes of text and mappings.
+
+    Its own schema would say no more, and take half the time of making `ProbeConfig`. The JSON Schema lists names as
+    examples, since a name may have parameters.
+    """
+    text = Annotated[str, Field(examples=list(examples))]
+    return Annotated[Any, PlainValidator(read, json_schema_input_type=text | _Named), _AS_TEXT]
+
+
 _INITIALIZERS = [*(record.example for record in INITIALIZERS.values()), "my.module:name"]
-InitializerSpec = Annotated[Spec | Initializer, _validator(_initializer_spec, _INITIALIZERS), _AS_TEXT]
-ActivationSpec = Annotated[Spec | Activation, _validator(_activation_spec, [*ACTIVATIONS, "my.module:name"]), _AS_TEXT]
-InputSpec = Annotated[Spec | Path, _validator(as_input, [*INPUTS, "data.npy"]), _AS_TEXT]
-LabelsSpec = Annotated[Spec | Path, _validator(_labels, [*DATASETS, "labels.npy"]), _AS_TEXT]
+if TYPE_CHECKING:
+    InitializerSpec = Spec | Initializer
+    ActivationSpec = Spec | Activation
+    InputSpec = Spec | Path
+    LabelsSpec = Spec | Path
+else:
+    InitializerSpec = _read(_initializer_spec, _INITIALIZERS)
+    ActivationSpec = _read(_activation_spec, [*ACTIVATIONS, "my.module:name"])
+    InputSpec = _read(as_input, [*INPUTS, "data.npy"])
+    LabelsSpec = _read(_labels, [*DATASETS, "labels.npy"])
 NormName = Annotated[str, AfterValidator(_norm_name), WithJsonSchema({"enum": _NORM_NAMES, "type": "string"})]
 _FormatName = Annotated[str, Field(json_schema_extra={"enum": list(FORMATS)})]
 FormatNames = Annotated[

@@ -29,11 +29,14 @@ from initprobe.activations.skips import PLAIN, Wiring
 from initprobe.arrays import Array
 from initprobe.engine.products import has_equal_columns, multiplier
 from initprobe.engine.streams import Purpose, Streams, stream_blocks
-from initprobe.engine.threads import Workers, cached, row_blocks
+from initprobe.engine.threads import SMALL, Workers, cached, row_blocks
 from initprobe.initializers.record import Initializer
 
 # A gradient is rescaled once its exponent has used up this share of the exponents of its dtype.
 _ROOM = 0.35
+# No exponent is near that share where a sum of squares of at most `SMALL` entries lies between these limits: then the
+# largest entry lies between 2^-34 and 2^25.
+_PLAIN_LOW, _PLAIN_HIGH = 2.0**-50, 2.0**50
 
 
 @dataclass(frozen=True)
@@ -293,11 +296,18 @@ def growth(gradients: Sequence[Array], workers: Workers) -> int:
         gradients: of a layer, each `(batch, units)`.
         workers: threads.
     """
+    if all(_PLAIN_LOW < _squares(gradient) < _PLAIN_HIGH for gradient in gradients):
+        return 0
     peak = max(_peak(gradient, workers) for gradient in gradients)
     if not 0 < peak < math.inf:
         return 0
     exponent = math.frexp(peak)[1]
     return exponent if abs(exponent) > _ROOM * np.finfo(gradients[0].dtype).maxexp else 0
+
+
+def _squares(gradient: Array) -> float:
+    """The sum of squares of a small gradient, which takes a third of the time of its extremes. NaN for a large one."""
+    return float(np.vdot(gradient, gradient)) if gradient.size <= SMALL else math.nan
 
 
 def _peak(gradient: Array, workers: Workers) -> float:

@@ -14,5 +14,6 @@ answer questions about infinite depth.
 
 For normalised and residual networks, start in `norm_and_skip.py` (forward) and `norm_and_skip_gradients.py` (back).
 Then read `radial.py`: the part of a gradient along h. `batch_norm.py` has the kernel of a batch, `layer_norm.py` the
-first order in 1/width, and `norm_and_skip_spread.py` the spread. Of gradients it is in `residual_chance.py`.
+first order in 1/width, and `norm_and_skip_spread.py` the spread. Of gradients it is in `residual_chance.py`. Where no
+series holds, `drawn_batches.py` draws networks: `drawn_rows.py` makes their input, `drawn_layers.py` their layers.
 """

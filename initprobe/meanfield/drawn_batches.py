@@ -5,8 +5,10 @@ and few directions are left. Weights with a mean add the same number per sample 
 does not remove it. A batch of few samples makes the variance of a unit random. Drawn networks show all of this. So a
 few dozen are drawn, with the width, depth, norms, skips and biases of the network in question.
 
-The input is known by the products of at most 256 rows. A batch norm over more samples is continued in one over the
-number of samples. Half of the rows give the slope. The weights are the same, so that most of the chance cancels.
+The input is known by the products of at most 256 rows. Where weights have a mean, all rows are used (`drawn_rows`).
+Every draw then has a batch of its own. A prediction is the mean over batches, with the SD of one. A batch norm over
+more samples than rows is continued in one over the number of samples. Half of the rows give the slope. The weights are
+the same, so that most of the chance cancels.
 Variances are log-normal, so logs are kept. Their mean over few networks has an error, which is stated.
 """
 
@@ -39,6 +41,8 @@ _PER_ENTRY, _PER_PRODUCT, _PER_WEIGHT, _PER_ORTHOGONAL = 25.0, 0.07, 5.0, 0.1
 _WORK, _MOST_WORK, _LEAST, _MOST = 5e8, 2e9, 12, 40
 # Chosen: the error of dL/dh, in logs, below which no more networks are drawn.
 _ENOUGH = 0.025
+# Chosen: the same in SDs of the logs over networks, where weights have a mean. It is a quarter, as for 16 networks.
+_ENOUGH_OF_SD = 0.25
 # Chosen: the fewest rows that stand for a larger batch.
 _FEWEST_ROWS = 64
 # Weights and outputs that are held at once.
@@ -159,7 +163,7 @@ class Estimate:
 def _variances(logs: Array, batches: int) -> tuple[Array, Array]:
     """Variances over the networks of a batch and over batches, `(layers,)` each."""
     of_batch = logs.reshape(batches, -1, logs.shape[1])
-    within = of_batch.var(axis=1).sum(axis=0) * of_batch.shape[1] / (len(logs) - batches)
+    within = of_batch.var(axis=1, ddof=1).mean(axis=0)
     if batches == 1:
         return within, np.zeros_like(within)
     between = of_batch.mean(axis=1).var(axis=0, ddof=1) - within / of_batch.shape[1]
@@ -172,7 +176,7 @@ class DrawnNetworks:
 
     Attributes:
         correlation: mean cosine between the z of two samples, `(layers,)`.
-        inverse: median over networks, `(layers,)`.
+        inverse: of the first network, `(layers,)`.
     """
 
     output: Estimate
@@ -181,7 +185,7 @@ class DrawnNetworks:
     preactivation_gradient: Estimate
     weight_gradient: Estimate
     correlation: Array
-    inverse: Array
+    inverse: Sequence[float]
 
     @property
     def last_unbounded(self) -> int:
@@ -189,7 +193,7 @@ class DrawnNetworks:
 
         It leaves no finite spread to gradients that have passed its norm.
         """
-        return int(max(np.flatnonzero(~(self.inverse <= LARGEST)), default=-1))
+        return max((number for number, value in enumerate(self.inverse) if not value <= LARGEST), default=-1)
 
 
 def drawn_networks(
@@ -217,10 +221,17 @@ def drawn_networks(
             for number, (rows, of_batch) in enumerate(zip(batches, logs, strict=True)):
                 of_batch.append(tuple(networks.logs(each, count, (_SEED, drawn, number)) for each in rows))
             drawn += count
-            estimates = _estimates(logs, plan.continued, total) if drawn * len(batches) >= _LEAST else None
-            if estimates is not None and float(estimates.output_gradient.error.max()) < _ENOUGH:
-                break
+            if drawn * len(batches) >= _LEAST:
+                estimates = _estimates(logs, plan.continued, total, networks.inverse)
+                if _is_enough(estimates.output_gradient, has_means=inputs.rows is not None):
+                    break
     return estimates
+
+
+def _is_enough(gradient: Estimate, *, has_means: bool) -> bool:
+    """Whether no more networks are drawn. Where they have all rows of a batch, they take longer."""
+    most = np.maximum(_ENOUGH, _ENOUGH_OF_SD * gradient.sd) if has_means else _ENOUGH
+    return bool((gradient.error < most).all())
 
 
 def _batches(
@@ -235,13 +246,16 @@ def _batches(
     return [(rows, Rows(rows.x[::2], rows.sums[::2])) if plan.continued else (rows,) for rows in batches]
 
 
-def _estimates(logs: Sequence[Sequence[tuple[Logs, ...]]], continued: float, total: int) -> DrawnNetworks:
+def _estimates(
+    logs: Sequence[Sequence[tuple[Logs, ...]]], continued: float, total: int, inverse: Sequence[float]
+) -> DrawnNetworks:
     """The estimates from the logs of some networks per batch.
 
     Args:
         logs: with all rows and, where these are continued, with half of them.
         continued: as in `Plan`.
         total: batches of all draws.
+        inverse: as in `DrawnNetworks`.
     """
     whole, *half = (
         Logs(*(np.concatenate(columns) for columns in zip(*of_rows, strict=True)))
@@ -251,10 +265,9 @@ def _estimates(logs: Sequence[Sequence[tuple[Logs, ...]]], continued: float, tot
     estimates = {
         name: Estimate.of(values, getattr(half[0], name) if half else None, continued, len(logs), unseen)
         for name, values in whole._asdict().items()
-        if name not in ("correlation", "inverse")
+        if name != "correlation"
     }
-    middle = np.median(whole.inverse, axis=0)
-    return DrawnNetworks(**estimates, correlation=whole.correlation.mean(axis=0), inverse=np.asarray(middle))
+    return DrawnNetworks(**estimates, correlation=whole.correlation.mean(axis=0), inverse=inverse)
 
 
 def fault_of(layers: Sequence[Layer], wirings: Sequence[Wiring], inputs: InputMoments, batch: int) -> str | None:

@@ -33,7 +33,6 @@ class Logs(NamedTuple):
         output: of h.
         preactivation: of z.
         correlation: no log, but the mean cosine between the z of two samples.
-        inverse: no log, but the relative variance of 1/v under a batch norm, as in `unit_variances`; else 0.
         output_gradient: of dL/dh.
         preactivation_gradient: of dL/dz.
         weight_gradient: of dL/dW, over all weights and per sample.
@@ -42,7 +41,6 @@ class Logs(NamedTuple):
     output: Array
     preactivation: Array
     correlation: Array
-    inverse: Array
     output_gradient: Array
     preactivation_gradient: Array
     weight_gradient: Array
@@ -69,12 +67,17 @@ class _Passed(NamedTuple):
 
 
 class DrawnLayers:
-    """Networks that are drawn together."""
+    """Networks that are drawn together.
+
+    Attributes:
+        inverse: relative variance of 1/v in each layer of the first network, or 0, as in `unit_variances`.
+    """
 
     def __init__(self, activation: Activation, layers: Sequence[Layer], wirings: Sequence[Wiring]) -> None:
         self._parts = list(zip(layers, wirings, strict=True))
         self._activation, self._count, self._rng = activation, 0, np.random.default_rng(_SEED)
         self._bases: dict[tuple[int, int], Array] = {}
+        self.inverse: list[float] = []
 
     def logs(self, rows: Rows, count: int, seed: Sequence[int]) -> Logs:
         """The logs of the variances of every network.
@@ -87,12 +90,13 @@ class DrawnLayers:
         self._count, self._rng = count, np.random.default_rng(seed)
         passed: list[_Passed] = []
         forward = list(self._forward(rows, passed))
+        self.inverse = self.inverse or [_inverse(*each) for each in zip(passed, self._parts, strict=True)]
         back = list(self._backward(passed))[::-1]
         columns = (*zip(*forward, strict=True), *zip(*back, strict=True))
         return Logs(*(np.stack(column, axis=1) for column in columns))
 
-    def _forward(self, rows: Rows, passed: list[_Passed]) -> Iterator[tuple[Array, Array, Array, Array]]:
-        """The first four of `Logs`, layer by layer; adds to `passed`."""
+    def _forward(self, rows: Rows, passed: list[_Passed]) -> Iterator[tuple[Array, Array, Array]]:
+        """The first three of `Logs`, layer by layer; adds to `passed`."""
         h: Array = np.broadcast_to(rows.x, (self._count, *rows.x.shape))
         sums: Array = np.broadcast_to(rows.sums, h.shape[:2])
         stream = h
@@ -106,7 +110,7 @@ class DrawnLayers:
             passed.append(_Passed(weight, h, sums, z, np.asarray(acting.slope(z, value)), inverse))
             h = value if wiring.skip is None else stream + np.float32(wiring.skip) * value
             sums = h.sum(axis=2, dtype=float)
-            yield np.log(_variance(h)), np.log(_variance(z)), _mean_cosine(z), _inverse(passed[-1], layer, wiring)
+            yield np.log(_variance(h)), np.log(_variance(z)), _mean_cosine(z)
 
     def _weighted(self, layer: Layer, weight: Array, h: Array, sums: Array) -> Array:
         """Weighted sums of h and biases."""
@@ -191,11 +195,11 @@ def _below(inner: Array, here: _Passed, layer: Layer) -> Array:
     return np.asarray(gradient)
 
 
-def _inverse(here: _Passed, layer: Layer, wiring: Wiring) -> Array:
-    """The relative variance of 1/v, of the first network, for every network."""
+def _inverse(here: _Passed, part: tuple[Layer, Wiring]) -> float:
+    """The relative variance of 1/v in the first network."""
+    layer, wiring = part
     is_needed = wiring.by_batch and layer.weight_mean != 0
-    value = relative_variance(here.below[0], here.sums[0], layer) if is_needed else 0.0
-    return np.full(len(here.z), value)
+    return relative_variance(here.below[0], here.sums[0], layer) if is_needed else 0.0
 
 
 def _normalised(y: Array, wiring: Wiring) -> tuple[Array, Array]:

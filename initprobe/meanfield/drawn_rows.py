@@ -21,7 +21,7 @@ from initprobe.meanfield.layer import Layer
 
 _SEED = 0
 # Chosen: batches that drawn networks take turns with.
-_MOST_BATCHES = 4
+_MOST_BATCHES = 8
 
 
 class Rows(NamedTuple):

@@ -43,68 +43,69 @@ class GradientBiases(NamedTuple):
 
 
 class _Gradient(NamedTuple):
-    """Mean squares of the parts of a gradient as functions of x, up to a common factor; `(parts, samples)` each.
+    """Mean squares of the parts of a gradient as functions of x, up to a common factor.
 
     Attributes:
-        value: at `x = 0`, to leading order.
-        first: first derivative by x.
-        second: second derivative by x.
-        correction: to the value, to first order in 1/width.
+        orders: `(4, parts, samples)`. The value at `x = 0`, to leading order; its first derivative by x; its second;
+            and what first order in 1/width adds to the value.
     """
 
-    value: Array
-    first: Array
-    second: Array
-    correction: Array
+    orders: Array
 
     @classmethod
     def start(cls, units: int, samples: int) -> _Gradient:
         """Of independent entries."""
-        ones, zeros = np.ones(samples), np.zeros((2, samples))
-        return cls(np.array([ones, ones / units]), zeros, zeros, zeros)
+        orders = np.zeros((4, 2, samples))
+        orders[0] = np.array([[1.0], [1 / units]])
+        return cls(orders)
 
     def sum(self, *weights: float) -> _Gradient:
         """The weighted sum of the parts."""
-        return _Gradient(*(np.array(weights) @ values for values in self))
+        return _Gradient(np.array(weights) @ self.orders)
 
     def with_length(self) -> _Gradient:
         """The product with `exp(x)`, which is the mean square of h below in units of its mean."""
-        first, second = self.first + self.value, self.second + 2 * self.first + self.value
-        return _Gradient(self.value, first, second, self.correction)
+        value, first, second, correction = self.orders
+        return _Gradient(np.array([value, first + value, second + 2 * first + value, correction]))
 
     def bias(self, mean: Array, variance: Array, shares: Array) -> float:
         """Relative bias of the mean over samples, from the mean and the variance of x, `(samples,)` each."""
-        added = self.correction + self.first * mean + self.second * variance / 2
-        return float(np.divide(shares @ added, shares @ self.value))
+        value, first, second, correction = self.orders
+        added = correction + first * mean + second * variance / 2
+        return float(np.divide(shares @ added, shares @ value))
 
-    def below(self, maps: Sequence[Array], length: LengthMap, unit_noise: float) -> _Gradient:
+    def below(self, maps: Array, length: LengthMap, unit_noise: float) -> _Gradient:
         """The gradient below a layer.
 
         Args:
-            maps: `Entries` as matrices, `(parts below, parts, samples)` each.
+            maps: those of `_PRODUCTS` as matrices, `(products, parts below, parts, samples)`.
             length: of the layer, `(samples,)` each.
             unit_noise: of its weights. Units of long weights have a large z, and pass more of their gradient back.
         """
-        value, first, second, offset, with_length = maps
-        lifted = self.first * length.offset + self.second * length.noise / 2 + self.correction
-        bent = self.first * length.bend + self.second * length.slope**2
-        passed_on = np.ones((len(value), 1))
-        passed_on[-1] = 0  # what runs along h does not depend on the rest of the weights
-        return _Gradient(
-            _through(value, self.value),
-            _through(first, self.value) + _through(value, self.first * length.slope),
-            _through(second, self.value) + 2 * _through(first, self.first * length.slope) + _through(value, bent),
-            _through(offset, self.value)
-            + _through(value, lifted)
-            + _through(with_length, self.first)
-            + unit_noise * passed_on * _through(first, self.value),
-        )
+        value, first, second, correction = self.orders
+        lifted = first * length.offset + second * length.noise / 2 + correction
+        bent = first * length.bend + second * length.slope**2
+        moved = first * length.slope
+        parts = np.array([value, value, moved, value, moved, bent, value, lifted, first])
+        products = np.einsum("krps,kps->krs", maps, parts)  # in one call: thousands of them would take long
+        below = products[[0, 1, 3, 6]]
+        below[1] += products[2]
+        below[2] += 2 * products[4]
+        below[2] += products[5]
+        below[3] += products[7]
+        below[3] += products[8]
+        below[3, :-1] += unit_noise * products[1, :-1]  # what runs along h does not depend on the rest of the weights
+        return _Gradient(below)
 
     def scaled(self) -> tuple[_Gradient, Array]:
         """The gradient with values that sum to 1 for each sample, and these sums."""
-        sums = self.value.sum(axis=0)
+        sums = self.orders[0].sum(axis=0)
         divisor = np.where(sums > 0, sums, 1.0)
-        return _Gradient(*(values / divisor for values in self)), divisor
+        return _Gradient(self.orders / divisor), divisor
+
+
+# Which `Entries` each product of `_Gradient.below` takes: value, first, second, offset or with_length.
+_PRODUCTS = [0, 1, 0, 2, 1, 0, 3, 0, 4]
 
 
 def gradient_biases(activation: Activation, layers: Sequence[Layer], states: Sequence[State]) -> GradientBiases:
@@ -118,15 +119,15 @@ def gradient_biases(activation: Activation, layers: Sequence[Layer], states: Seq
     entries, lengths = gradient_maps(activation, layers, states)
     (means, variances), shares = _deviations(lengths), states[0].sample_shares
     outputs, deltas, weights = np.empty((3, len(layers)))
-    gradient = _Gradient.start(layers[-1].n_out, len(shares))
+    gradient, maps = _Gradient.start(layers[-1].n_out, len(shares)), _matrices(layers, np.array(entries))[_PRODUCTS]
     for k, layer in reversed(list(enumerate(layers))):
         outputs[k] = gradient.sum(1 - 1 / layer.n_out, 1.0).bias(means[k + 1], variances[k + 1], shares)
         length = LengthMap(*(values[k] for values in lengths))
-        below = gradient.below([_matrix(layer, entry[:, k]) for entry in entries], length, layer.unit_noise)
+        below = gradient.below(maps[:, k], length, layer.unit_noise)
         delta, here = below.sum(1.0, 0.0, 0.0), (means[k], variances[k])
         deltas[k] = delta.bias(*here, shares)
         weights[k] = delta.with_length().bias(*here, shares * length.below)
-        gradient, sums = _Gradient(*(values[1:] for values in below)).scaled()
+        gradient, sums = _Gradient(below.orders[:, 1:]).scaled()
         shares = shares * (sums / sums.max())
     return GradientBiases(outputs, deltas, weights)
 
@@ -142,25 +143,22 @@ def _deviations(lengths: LengthMap) -> tuple[Array, Array]:
     return np.array(means), np.array(variances)
 
 
-def _through(matrix: Array, parts: Array) -> Array:
-    """The product for every sample."""
-    return np.asarray(np.einsum("rps,ps->rs", matrix, parts))
+def _matrices(layers: Sequence[Layer], entries: Array) -> Array:
+    """The maps from the two parts to the mean square of dL/dz and to the parts below.
 
-
-def _matrix(layer: Layer, entry: Array) -> Array:
-    """The map from the two parts to the mean square of dL/dz and to the parts below, `(3, 2, samples)`.
+    Their shape is `(orders, layers, 3, 2, samples)`.
 
     Orthogonal weights keep the length of dL/dz: what they pass back along h is missing from the noise.
 
     Args:
-        layer: rules of its weights.
-        entry: D, R, P and Q, `(4, samples)`, or an order of their expansion.
+        layers: rules of the weights.
+        entries: D, R, P and Q of each order of `Entries`, `(orders, 4, layers, samples)`.
     """
-    slopes, weighted, rise, pull = entry
-    delta = np.array([slopes - weighted / layer.n_out, weighted])
-    along = np.array([(pull - rise) / layer.n_out, rise])
-    noise = delta
-    if layer.orthogonal and min(layer.n_in, layer.n_out) >= 2:
-        kept = min(layer.n_out / layer.n_in, 1.0)
-        noise = (delta - kept * along) / (1 - 1 / max(layer.n_in, layer.n_out))
-    return np.array([delta, noise, along * layer.n_out / layer.n_in])
+    n_in, n_out = np.array([(layer.n_in, layer.n_out) for layer in layers], float).T[:, :, None]
+    slopes, weighted, rise, pull = entries.swapaxes(0, 1)
+    delta = np.array([slopes - weighted / n_out, weighted])
+    along = np.array([(pull - rise) / n_out, rise])
+    is_kept = np.array([[layer.orthogonal and min(layer.n_in, layer.n_out) >= 2] for layer in layers])
+    kept, largest = np.minimum(n_out / n_in, 1.0), np.where(is_kept, np.maximum(n_in, n_out), 2.0)
+    noise = np.where(is_kept, (delta - kept * along) / (1 - 1 / largest), delta)
+    return np.moveaxis(np.array([delta, noise, along * n_out / n_in]), (0, 1), (2, 3))

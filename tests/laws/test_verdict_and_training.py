@@ -114,8 +114,7 @@ def test_an_error_says_that_a_net_hardly_trains_and_no_other_verdict_does():
     assert all(wrong[kind] <= 0.2 * count for kind, count in counts.items()), (counts, wrong)
 
 
-PYRAMID = {"widths": (128, 64, 32, 16, 8, 4, 2), "batch": 60, "classes": 2}
-POSITIVE = {"input": "uniform:low=0,high=1", "batch": 100, "classes": 2}
+PYRAMID = {"widths": (128, 64, 32, 16, 8, 4, 2), "batch": 60}
 
 
 @pytest.mark.slow
@@ -123,14 +122,12 @@ POSITIVE = {"input": "uniform:low=0,high=1", "batch": 100, "classes": 2}
     ("fields", "rate", "steps"),
     [
         ({"init": "he", "act": "softplus", "seed": 1} | PYRAMID, 0.1, 1000),
-        ({"init": "lecun", "act": "sin", "layers": 30, "width": 16, "seed": 1, "batch": 100, "classes": 2}, 0.1, 1000),
-        ({"init": "lecun", "act": "softsign", "widths": (20, 40, 80, 160), "bias_init": "constant:value=1", "seed": 398}
-         | POSITIVE, 0.2, 2000),
+        ({"init": "lecun", "act": "sin", "layers": 30, "width": 16, "seed": 1, "batch": 100}, 0.1, 1000),
     ],
-    ids=["softplus", "sin", "softsign"],
+    ids=["softplus", "sin"],
 )  # fmt: skip
-def test_healthy_nets_that_stay_at_chance_for_300_steps_learn_later(fields, rate, steps):
-    """They were taken for missed faults."""
-    run = measured(ProbeConfig(**fields, draws=1, learning_rate=rate, train_steps=steps))
+def test_nets_that_were_taken_for_missed_faults_train_with_more_steps(fields, rate, steps):
+    """With 300 steps and these seeds, the first stays at chance."""
+    run = measured(ProbeConfig(**fields, draws=1, classes=2, learning_rate=rate, train_steps=steps))
     assert measured(ProbeConfig(**fields, draws=4)).healthy
     assert run.training.final_loss < EASILY * run.loss.chance

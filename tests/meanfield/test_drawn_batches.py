@@ -141,11 +141,35 @@ def random_config(number, norm, seed):
     )
 
 
+def config_with_means(number, norm, seed):
+    """A random normalised network whose weights have a mean of 0.03 to 1 standard deviations, of either sign."""
+    rng, names = np.random.default_rng((seed, number)), list(ACTIVATIONS)
+    residual, width = bool(rng.random() < 1 / 2), int(rng.choice([24, 50, 100, 200]))
+    std = float(rng.choice([0.7, 1.0, 1.4])) / math.sqrt(width)
+    mean = float(rng.choice([0.03, 0.1, 0.3, 1.0])) * float(rng.choice([-1, 1])) * std
+    half = math.sqrt(3) * std
+    return ProbeConfig(
+        act=names[number % len(names)],
+        init=str(rng.choice([f"normal:std={std},mean={mean}", f"uniform:low={mean - half},high={mean + half}"])),
+        bias_init=str(rng.choice(BIASES)),
+        input="digits" if rng.random() < 1 / 2 else "gaussian",
+        layers=int(rng.choice([4, 8, 16])),
+        width=width,
+        batch=int(rng.choice([30, 100, 300, 1000])),
+        residual=residual,
+        block=int(rng.choice([1, 2])) if residual else 1,
+        draws=8,
+        seed=1000 * seed + number,
+        norm=norm,
+    )
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("config_of", [random_config, config_with_means])
 @pytest.mark.parametrize("norm", ["batch", "layer"])
-def test_shares_beyond_two_and_three_standard_deviations(norm):
+def test_shares_beyond_two_and_three_standard_deviations(norm, config_of):
     """Of 100 random networks: inside the 99% interval of a bootstrap over networks, or within a factor of 1.5."""
-    results = [measured(random_config(number, norm, seed=11), threads=1) for number in range(100)]
+    results = [measured(config_of(number, norm, seed=11), threads=1) for number in range(100)]
     for name in ("z", "gradient_z"):
         by_network = [
             [abs(z) for layer in result.layers if layer.theory and (z := getattr(layer.theory, name)) is not None]
@@ -157,7 +181,15 @@ def test_shares_beyond_two_and_three_standard_deviations(norm):
             chosen = np.random.default_rng(1).integers(len(known), size=(2000, len(known)))
             low, high = np.quantile(beyond[chosen].sum(1) / counts[chosen].sum(1), [0.005, 0.995])
             share = beyond.sum() / counts.sum()
-            print(norm, name, limit, round(share, 4), (round(low, 4), round(high, 4)), int(counts.sum()))
+            print(
+                norm,
+                config_of.__name__,
+                name,
+                limit,
+                round(share, 4),
+                (round(low, 4), round(high, 4)),
+                int(counts.sum()),
+            )
             assert low <= expected <= high or share <= 1.5 * expected, (name, limit, share, (low, high))
     layers = list(itertools.chain.from_iterable(result.layers for result in results))
     assert sum(layer.theory is None or layer.theory.output_variance is None for layer in layers) < 0.05 * len(layers)

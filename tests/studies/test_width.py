@@ -263,7 +263,7 @@ def test_show_prints_and_draws_it_again(initprobe, tmp_path):
     ("args", "message"),
     [
         ((), "name a model, as mynet:make, or give --init and --act"),
-        (("--act", "relu"), "give one of --init"),
+        (("--act", "relu"), "give --init NAME or --sigma-w S"),
         (("mynet:make", "--init", "he"), "--init: belongs to a network of initprobe's own"),
         (("--init", "he", "--act", "relu", "--input-shape", "3,4"), "--input-shape: belongs to a PyTorch model"),
         (("--init", "he", "--act", "relu", "--widths", "64"), "--widths: must be at least two"),

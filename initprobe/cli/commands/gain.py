@@ -72,11 +72,13 @@ def command(options: GainOptions) -> None:
         ConfigError: an unknown activation, or a `sigma_b` outside [0, 1).
     """
     from initprobe.config.names import activation_of, as_activation
-    from initprobe.errors import ConfigError
+    from initprobe.errors import ConfigError, at_field
     from initprobe.reports.console import console
     from initprobe.spec import parse_number
 
-    names, bias = options.names(), parse_number(options.sigma_b)
+    names = options.names()
+    with at_field("--sigma-b"):
+        bias = parse_number(options.sigma_b)
     if not 0 <= bias < 1:
         raise ConfigError(
             f"must be at least 0 and below 1, not {bias:g}: biases alone would exceed q = 1", field="--sigma-b"

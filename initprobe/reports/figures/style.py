@@ -7,6 +7,8 @@ import math
 import re
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -44,6 +46,7 @@ _STYLE: dict[str, Any] = {
     "text.hinting": "none",  # glyphs take a quarter of the drawing time, hinted glyphs more
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "backend": "agg",
 }
 _METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": None},
@@ -94,8 +97,26 @@ def style(changes: Mapping[str, Any] = MappingProxyType({})) -> Any:
     Args:
         changes: settings over ours.
     """
-    settings: dict[Any, Any] = dict(mpl.rcParamsDefault)
-    return mpl.rc_context(settings | _STYLE | {"backend": "agg"} | dict(changes))
+    settings = _defaults() | _STYLE | dict(changes)
+    return nullcontext() if settings == _kept else mpl.rc_context(settings)
+
+
+@cache
+def _defaults() -> dict[Any, Any]:
+    """The defaults of matplotlib; reading each of 330 settings takes time."""
+    return dict(mpl.rcParamsDefault)
+
+
+_kept: dict[Any, Any] = {}  # settings that hold to the end of this process
+
+
+def keep_style() -> None:
+    """Set our style for the rest of this process.
+
+    To enter and leave it twice per figure would take a fifteenth of the time of drawing.
+    """
+    _kept.update(_defaults() | _STYLE)
+    mpl.rcParams.update(_kept)
 
 
 class Picture(Figure):
@@ -108,7 +129,7 @@ class Picture(Figure):
         """Draw the figure in our style, as matplotlib asks for it."""
         for text in self.findobj(Text):
             _show_literally(text)
-        with mpl.rc_context(_SVG):
+        with nullcontext() if _kept else mpl.rc_context(_SVG):
             super().draw(renderer)
 
     def _repr_png_(self) -> bytes:
