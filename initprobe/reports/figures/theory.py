@@ -74,21 +74,17 @@ def phase_figure(
         marks: labelled points, with sigma_w and sigma_b.
         look: size, title and style.
     """
-    depths = ", ".join(str(depth) for depth in _depths(layers))
-    note = f"dashed: correlations forget in {depths} layers; grey: q grows without bound"
     with style(look.settings):
         title = f"{name}: order and chaos at infinite depth"
-        grid = make_grid(title, [note], PanelSizes(1, 1, *_PHASE), [], bar=True, look=look)
+        grid = make_grid(title, [_note(layers)], PanelSizes(1, 1, *_PHASE), [], bar=True, look=look)
         figure, (axes,) = grid.figure, grid.axes
-        with np.errstate(divide="ignore"):
-            image = np.clip(np.log(chi_1), -1, 1)
+        image = _clipped_log(chi_1)
         extent = (*_cell_edges(sigma_w), *_cell_edges(sigma_b))
         colors = mpl.colormaps["PuOr_r"].with_extremes(bad="#BBBBBB")
         drawn = axes.imshow(image, origin="lower", extent=extent, aspect="auto", cmap=colors, vmin=-1, vmax=1)
         scale = figure.colorbar(drawn, cax=grid.bar)
         scale.set_label("log chi_1, at most +-1" if look.style == "paper" else _BAR)
-        with np.errstate(all="ignore"):
-            whole = np.clip(np.log(_with_limits(chi_1, sigma_w)), -1, 1)
+        whole = _clipped_log(_with_limits(chi_1, sigma_w))
         if np.isfinite(whole).any() and np.nanmin(whole) < 0 < np.nanmax(whole):
             axes.contour(sigma_w, sigma_b, whole, levels=[0], colors=BLACK, linewidths=2)
         axes.set(xlabel="sigma_w = std(W) sqrt(fan_in)", ylabel="sigma_b = std(b)")
@@ -127,17 +123,29 @@ def _depths(layers: int) -> tuple[int, ...]:
     return (max(layers // 2, 1), layers, 3 * layers)
 
 
+def _note(layers: int) -> str:
+    depths = ", ".join(str(depth) for depth in _depths(layers))
+    return f"dashed: correlations forget in {depths} layers; grey: q grows without bound"
+
+
 def _within(axis: Array, value: float) -> bool:
     return bool(axis[0] <= value <= axis[-1])
+
+
+def _clipped_log(chi_1: Array) -> Array:
+    with np.errstate(divide="ignore"):
+        return np.clip(np.log(chi_1), -1, 1)
 
 
 def _with_limits(chi_1: Array, sigma_w: Array) -> Array:
     """chi_1, with its limit where q grows without bound: `sigma_w^2 E[phi'^2]`, the mean as at the last finite q.
 
-    There `E[phi^2] / q` is at least `1 / sigma_w^2` in the limit, and `E[phi'^2]` is no smaller. So chi_1 is at least 1.
+    There `E[phi^2] / q` is at least `1 / sigma_w^2` in the limit. `E[phi'^2]` is no smaller, so chi_1 is at least 1.
     """
     last = np.maximum.accumulate(np.where(np.isnan(chi_1), 0, np.arange(chi_1.shape[1])), axis=1)
-    limit = sigma_w**2 * np.take_along_axis(chi_1 / sigma_w**2, last, axis=1)
+    with np.errstate(all="ignore"):  # sigma_w may be 0, and chi_1 infinite
+        mean_square_slope = chi_1 / sigma_w**2
+    limit = sigma_w**2 * np.take_along_axis(mean_square_slope, last, axis=1)
     return np.where(np.isnan(chi_1), np.maximum(limit, _ABOVE_1), chi_1)
 
 
@@ -167,7 +175,7 @@ def _name_phases(
     boxes = [*texts, *_name_grey(axes, sigma_w, sigma_b, np.isnan(image), texts)]
     for word, sign in (("order", -1), ("chaos", 1)):
         cells = [(row, place) for row in _rows(sigma_b) for place in _spread(np.sign(image[row]) == sign)]
-        look = {"ha": "center", "va": "center", "fontsize": points(13), "style": "italic", "zorder": 8}
+        look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": points(13), "style": "italic", "zorder": 8}
         inside = [
             partial(axes.text, sigma_w[place], sigma_b[row], word, color=_readable(float(image[row, place])), **look)
             for row, place in cells
