@@ -28,7 +28,7 @@ from initprobe.meanfield.norm_and_skip_gradients import LayerGradients, LayerPas
 from initprobe.meanfield.norm_and_skip_units import units_of
 from initprobe.meanfield.residual_chance import gradient_variances, parts_of
 from initprobe.meanfield.row_lengths import NO_EFFECT, LengthEffects
-from initprobe.meanfield.spread_steps import Step, branch_weights, covariances_of, drifts_of, root
+from initprobe.meanfield.spread_steps import Step, branch_weights, covariances_of, drifts_of, square_root
 
 
 def spread_norm_and_skip(
@@ -94,7 +94,9 @@ def spreads_of(
     outputs = [step.output(*each) for step, *each in zip(steps, covariances[1:], drifts[1:], strict=True)]
     of_batch, of_last = np.array(gradient_variances(steps, covariances, parts, samples)).T
     of_single = np.array(gradient_variances(single, of_one, parts, 1))[:, 0]
-    back = [Spread(root(variance), 0.0) for variance in (of_mean(of_batch, of_single, samples) + of_last).tolist()]
+    back = [
+        Spread(square_root(variance), 0.0) for variance in (of_mean(of_batch, of_single, samples) + of_last).tolist()
+    ]
     return [
         LayerSpread(NO_SPREAD, output, gradient, NO_SPREAD, NO_SPREAD)
         for output, gradient in zip(outputs, back, strict=True)

@@ -1,4 +1,4 @@
-"""Roots of functions of one number, by SciPy's compiled Brent's method without the rest of SciPy's package."""
+"""Roots of functions of one number, by Brent's method as SciPy compiled it, without an import of `scipy.optimize`."""
 
 from __future__ import annotations
 

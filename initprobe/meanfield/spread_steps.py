@@ -162,7 +162,7 @@ class Step:
         variance = shares @ self.squares - mean * mean
         direction = np.zeros((len(shares), 4))
         direction[:, SQUARE], direction[:, MEAN] = shares, -2 * mean * shares
-        sd = root(float(between(direction, covariance, direction).sum())) / variance
+        sd = square_root(float(between(direction, covariance, direction).sum())) / variance
         of_mean = shares @ covariance[..., MEAN, MEAN] @ shares
         return Spread(float(sd), float((np.sum(direction * drift) - of_mean) / variance))
 
@@ -324,6 +324,6 @@ def branch_weights(steps: Sequence[Step]) -> tuple[list[Array], list[Array]]:
     return weights, across
 
 
-def root(value: float) -> float:
+def square_root(value: float) -> float:
     """The square root; NaN where rounding left a value below 0."""
     return math.sqrt(value) if value >= 0 else math.nan

@@ -72,6 +72,8 @@ def _of_inverse(largest: float, mean: float, scale: float, shape: float) -> floa
 def _largest(rows: Array) -> tuple[float, Array]:
     """The largest variance of centred rows in a direction, and this direction."""
     direction = np.ones(rows.shape[1])
+    if not (rows @ direction).any():  # as of one-hot rows
+        direction = rows[np.argmax(np.vecdot(rows, rows))]
     for _ in range(_STEPS):
         image = rows.T @ (rows @ direction) / len(rows)
         size = float(np.linalg.norm(image))

@@ -69,7 +69,15 @@ def test_the_relative_variance_of_one_over_v_in_closed_form(directions):
     h = np.concatenate([np.eye(directions), -np.eye(directions)]) * 100
     layer = Layer(directions, 5, 1.0, weight_mean=1e-9)
     expected = ((directions - 2) / (directions - 4) - 1) / 5
-    assert relative_variance(h, h.sum(axis=1), layer) == pytest.approx(expected, rel=0.15 if directions == 8 else 0.02)
+    assert relative_variance(h, h.sum(axis=1), layer) == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_relative_variance_of_one_over_v_where_all_rows_sum_to_zero():
+    """The sum over features is then no start for the search of the largest direction."""
+    h, layer = np.outer([1.0, -1.0, 2.0], [1.0, -1.0]), Layer(2, 5, 1.0, weight_mean=0.1)
+    turned = h * [1, -1]
+    expected = relative_variance(turned, np.zeros(3), layer)
+    assert relative_variance(h, h.sum(axis=1), layer) == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_relative_variance_of_one_over_v_of_drawn_units():
