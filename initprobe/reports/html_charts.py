@@ -38,7 +38,12 @@ class Line:
 
     @classmethod
     def of_layers(cls, label: str, values: Sequence[float | None], zeros: Sequence[int], depth: int) -> Line:
-        """A line of a net that may have fewer layers than the chart."""
+        """A line of a net that may have fewer layers than the chart.
+
+        Args:
+            label, values, zeros: as of the line, one value per layer of the net.
+            depth: the layers of the chart.
+        """
         return cls(label, [*values, *[None] * (depth - len(values))], zeros=zeros, last=len(values))
 
     @property
