@@ -86,7 +86,6 @@ def _scaled(weights: WeightOptions, bias_init: str | None) -> dict[str, Spec]:
     """`init` and `bias_init` from `--sigma-w` and `--sigma-b`, where these are given: `sigma_w^2 = fan_in Var(W)`."""
     from initprobe.config.names import scaled
     from initprobe.errors import ConfigError
-    from initprobe.spec import parse_number
 
     given = {"sigma_w": weights.sigma_w, "sigma_b": weights.sigma_b}
     scales = {name: text for name, text in given.items() if text is not None}
@@ -100,7 +99,7 @@ def _scaled(weights: WeightOptions, bias_init: str | None) -> dict[str, Spec]:
         )
     if bias_init is not None and weights.sigma_b is not None:
         raise ConfigError("give --bias-init or --sigma-b, not both")
-    return scaled(**{name: parse_number(text) for name, text in scales.items()})
+    return scaled(**{name: _number(name, text) for name, text in scales.items()})
 
 
 def option_name(field: str) -> str:
@@ -129,9 +128,8 @@ def read_widths(text: str | None) -> tuple[int, ...] | None:
 
 def _thresholds(texts: Sequence[str]) -> dict[str, float]:
     from initprobe.config.thresholds import Thresholds
-    from initprobe.errors import ConfigError, at_field
+    from initprobe.errors import ConfigError
     from initprobe.registry import suggestion
-    from initprobe.spec import parse_number
 
     limits = {}
     for text in texts:
@@ -141,6 +139,13 @@ def _thresholds(texts: Sequence[str]) -> dict[str, float]:
         if name not in Thresholds.model_fields:
             hint = suggestion(name, list(Thresholds.model_fields)) or " `initprobe list thresholds` shows all."
             raise ConfigError(f"unknown limit {name!r}.{hint}", field="--threshold")
-        with at_field(f"--threshold {name}"):
-            limits[name] = parse_number(value)
+        limits[name] = _number(f"--threshold {name}", value)
     return limits
+
+
+def _number(field: str, text: str) -> float:
+    from initprobe.errors import at_field
+    from initprobe.spec import parse_number
+
+    with at_field(field):
+        return parse_number(text)

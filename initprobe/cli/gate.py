@@ -241,7 +241,7 @@ def _for_each(name: str, given: Sequence[str], options: GateOptions) -> list[str
     if given and not count and options.write_known is None:
         raise ConfigError("belongs to --ignore RULE@LAYER; give that too", field=name)
     if len(given) > 1 and len(given) != count:
-        raise ConfigError(f"give one for all --ignore, or one for each; there are {count} of --ignore", field=name)
+        raise ConfigError(f"give one for all --ignore, or one for each of the {count}", field=name)
     return [*given] if len(given) == count else [given[0] if given else None] * count
 
 

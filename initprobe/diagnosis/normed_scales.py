@@ -13,7 +13,7 @@ from initprobe.formatting import power
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
 
-# A variance of this size beside epsilon, or less, gives z half of its proper mean square, or less.
+# Mean square of z where the variance of h W equals epsilon; without epsilon it is 1.
 _HALF = 0.5
 BELOW_EPSILON = f"the variance of h W is below epsilon of the norm, {EPSILON:g}, so the norm does not restore the scale"
 
@@ -31,12 +31,12 @@ def _scale_log10(layer: LayerStats) -> float:
 
 
 def _oversized_weights(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
-    """A function that does not see the length of W has a gradient of 1/|W|. So a step turns W by rate/|W|^2."""
+    """Behind a norm the gradient of W is proportional to 1/|W|, so a step turns W by rate/|W|^2."""
     without = _without_norm(result)
 
     def words(layer: LayerStats) -> str:
         scale = power(_scale_log10(layer))
-        return f"fan_in x E[W^2] = {scale}: a step turns W as far as with 1 only if the learning rate is {scale}"
+        return f"fan_in x E[W^2] = {scale}: to turn W as far as with 1, a step needs {scale} times the learning rate"
 
     return each_layer(
         result,
@@ -53,7 +53,7 @@ def is_below_epsilon(result: ProbeResult) -> bool:
 
 
 def _is_swallowed(result: ProbeResult, layer: LayerStats) -> bool:
-    """Whether the weights and the input of a layer are so small, and its z is too."""
+    """Whether the variance of h W is below epsilon, and z is small for it."""
     below = mean_square_below(result, layer)
     if not below or not layer.weight.rms or (layer.preactivation.rms or 0.0) ** 2 >= _HALF:
         return False

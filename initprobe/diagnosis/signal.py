@@ -59,11 +59,12 @@ def _idle_branches(result: ProbeResult, limits: Thresholds) -> Iterator[Observat
     idle = [number for number, log10 in slopes.items() if log10 <= -limits.grave_decades]
     if idle:
         evidence = f"E[phi'^2] = {variance_text(slopes[idle[-1]])} in the branch"
-        yield Observation(idle[-1], evidence, "error", _LEARNS_NOTHING)
+        yield Observation(idle[-1], evidence, "error", _HARDLY_LEARNS)
 
 
 _FLAT = "weights or biases are so large that every unit is on a flat end of the activation; no gradient passes"
 _LEARNS_NOTHING = "every unit of the branch is on a flat end, so it learns nothing; the skip passes the gradient"
+_HARDLY_LEARNS = "nearly every unit of the branch is on a flat end, so it hardly learns; the skip passes the gradient"
 
 
 def _is_flat(layer: LayerStats, residual: bool) -> bool:
@@ -107,7 +108,7 @@ def _cause_of_signal(result: ProbeResult, profile: TensorProfile) -> str:
     """Why dL/dW moves where it is mostly h that does, by its mean square; empty where dL/dz moves more."""
     (first, a), (last, b) = profile[0], profile[-1]
     sizes = [mean_square_below(result, result.layers[number - 1]) for number in (first, last)]
-    if not all(sizes) or 2 * abs(math.log10(sizes[1] / sizes[0])) < abs(b - a):
+    if not all(sizes) or a == b or 2 * math.log10(sizes[1] / sizes[0]) / (b - a) < 1:
         return ""
     way = "grows" if sizes[1] > sizes[0] else "falls"
     return f"dL/dW is a product with the h below, whose mean square {way} from {short(sizes[0])} to {short(sizes[1])}"

@@ -408,6 +408,7 @@ def test_scales_of_the_papers_stand_for_initializers(initprobe):
     for refused in (("--sigma-w", 1, "--init", "he"), (), ("--sigma-w", "-1"), ("--init", "he", *both)):
         outcome = initprobe("run", "--act", "tanh", *refused)
         assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)
+    assert "Error: --sigma-w: 'x' is not" in initprobe("run", "--act", "tanh", "--sigma-w", "x").err
 
 
 def test_phase_finds_the_edge_and_places_initializers(initprobe, tmp_path):

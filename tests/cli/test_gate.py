@@ -83,10 +83,7 @@ def test_each_ignore_has_a_reason_of_its_own_or_all_have_one(initprobe):
     done = initprobe(*GATE, *BOTH, "--reason", "first", "--reason", "second")
     assert done.code == 0 and "(first)" in done.out and "(second)" in done.out
     three = initprobe(*GATE, *BOTH, *("--reason", "x") * 3)
-    assert (three.code, three.err) == (
-        2,
-        "Error: --reason: give one for all --ignore, or one for each; there are 2 of --ignore\n",
-    )
+    assert (three.code, three.err) == (2, "Error: --reason: give one for all --ignore, or one for each of the 2\n")
 
 
 @pytest.mark.parametrize(
