@@ -49,6 +49,7 @@ VERDICTS = {
     "fan-mismatch": "#8CA854",
     "wrong-initializer": "#A8FC8C",
     "odd-layer": "#FCC4C4",
+    "oversized-weights": "#705438",
     "too-deep": "#000038",
     "silent-input": "#C4E0FC",
     "lost-in-format": "#387070",
