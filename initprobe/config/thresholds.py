@@ -31,7 +31,7 @@ class Thresholds(BaseModel):
     saturated: Share = Field(
         0.5,
         description="Share of saturated units. From one half on, the typical unit passes almost no gradient. Half "
-        "of all ReLUs are off too. So `run` allows (1 + saturated) / 2 where only the lower end is flat, as with ELU.",
+        "of all ReLUs are off too. So the limit is (1 + saturated) / 2 where only the lower end is flat, as with ELU.",
     )
     dead: Share = Field(
         0.75,

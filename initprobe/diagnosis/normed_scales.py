@@ -13,6 +13,7 @@ from initprobe.formatting import power
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
 
+OVERSIZED = "oversized-weights"
 # Mean square of z where the variance of h W equals epsilon; without epsilon it is 1.
 _HALF = 0.5
 BELOW_EPSILON = f"the variance of h W is below epsilon of the norm, {EPSILON:g}, so the norm does not restore the scale"
@@ -33,17 +34,28 @@ def _scale_log10(layer: LayerStats) -> float:
 def _oversized_weights(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
     """Behind a norm the gradient of W is proportional to 1/|W|, so a step turns W by rate/|W|^2."""
     without = _without_norm(result)
-
-    def words(layer: LayerStats) -> str:
-        scale = power(_scale_log10(layer))
-        return f"fan_in x E[W^2] = {scale}: to turn W as far as with 1, a step needs {scale} times the learning rate"
-
     return each_layer(
         result,
-        lambda layer: layer.layer not in without and _scale_log10(layer) >= limits.grave_decades,
-        words,
+        lambda layer: layer.layer not in without and is_oversized(_scale_log10(layer), limits),
+        lambda layer: oversized_words(_scale_log10(layer)),
         "warning",
     )
+
+
+def is_oversized(scale_log10: float, limits: Thresholds) -> bool:
+    """Whether weights before a norm are so large that no usual step changes them.
+
+    Args:
+        scale_log10: log10 of `fan_in E[W^2]`.
+        limits: of the verdict.
+    """
+    return scale_log10 >= limits.grave_decades
+
+
+def oversized_words(scale_log10: float) -> str:
+    """The evidence of weights that are too large, from log10 of `fan_in E[W^2]`."""
+    scale = power(scale_log10)
+    return f"fan_in x E[W^2] = {scale}: to turn W as far as with 1, a step needs {scale} times the learning rate"
 
 
 def is_below_epsilon(result: ProbeResult) -> bool:
@@ -74,7 +86,7 @@ def mean_square_below(result: ProbeResult, layer: LayerStats) -> float:
 
 RULES = (
     Rule(
-        name="oversized-weights",
+        name=OVERSIZED,
         meaning="a norm hides how large the weights are, but a step of training hardly changes them",
         measurement="fan_in E[W^2] before a norm: the learning rate that it needs, relative to usual weights",
         remedy="weights of a common initializer",

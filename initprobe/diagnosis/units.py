@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from initprobe.activations.catalogue import ACTIVATIONS
+from initprobe.activations.record import Activation
 from initprobe.config.thresholds import Thresholds
 from initprobe.diagnosis.kinds_of_net import adding_layers
 from initprobe.diagnosis.normed_scales import BELOW_EPSILON, is_below_epsilon
@@ -16,7 +17,8 @@ from initprobe.results.run import ProbeResult
 
 
 def _saturated_units(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
-    most = _most_saturated(result, limits)
+    name = str(result.config.get("act")).partition(":")[0]
+    most = most_saturated(ACTIVATIONS.get(name), limits.saturated)
     return each_layer(
         result,
         lambda layer: (layer.output.saturated_fraction or 0) > most,
@@ -25,16 +27,19 @@ def _saturated_units(result: ProbeResult, limits: Thresholds) -> Iterator[Observ
     )
 
 
-def _most_saturated(result: ProbeResult, limits: Thresholds) -> float:
+def most_saturated(activation: Activation | None, limit: float) -> float:
     """The largest share of saturated units that is no fault.
 
     Half of all large z are on a flat lower end, as half of all ReLUs are off. Where it is the only flat end, the limit
     holds for the other half.
+
+    Args:
+        activation: of the layer; None where it is not known.
+        limit: the share where both ends are flat.
     """
-    name = str(result.config.get("act")).partition(":")[0]
-    band = ACTIVATIONS[name].saturation if name in ACTIVATIONS else None
+    band = activation.saturation if activation is not None else None
     is_half_flat = band is not None and math.isfinite(band.low) and math.isinf(band.high)
-    return (1 + limits.saturated) / 2 if is_half_flat else limits.saturated
+    return (1 + limit) / 2 if is_half_flat else limit
 
 
 def _dead_units(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:

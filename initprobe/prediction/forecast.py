@@ -15,6 +15,7 @@ from initprobe.arrays import Array
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.config.thresholds import Thresholds
 from initprobe.diagnosis.trends import trend
+from initprobe.diagnosis.units import most_saturated
 from initprobe.initializers.record import Initializer
 from initprobe.meanfield.gain import gain_row
 from initprobe.meanfield.input_moments import InputMoments
@@ -188,7 +189,7 @@ class Forecast:
         # In a deep network all inputs become alike, so the sample is the units of one layer, in each draw.
         share, units = self.saturated(), min(self.network.sizes[1:]) * self.network.draws
         room = self.network.limits.spread_sds * math.sqrt(share * (1 - share) / units) if chance else 0.0
-        return share + room < self.network.limits.saturated
+        return share + room < most_saturated(self.network.activation, self.network.limits.saturated)
 
 
 def _largest_trend(profiles: Sequence[Array], entries: Array) -> float:

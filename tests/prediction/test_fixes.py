@@ -9,6 +9,7 @@ from command_lines import config_of
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.prediction.fix_trial import FixSearch, differ_by_scale
+from initprobe.prediction.forecast import Network
 from initprobe.probe.experiment import prepare
 from initprobe.probe.networks import first_network
 from initprobe.probe.run import run
@@ -143,3 +144,13 @@ def test_weights_that_a_norm_makes_alike_are_not_judged_twice():
     assert not differ_by_scale(he, ProbeConfig(init="xavier", act="relu", norm="layer"), (50, 50, 20))
     assert not differ_by_scale(*(ProbeConfig(init=init, act="relu") for init in ("he", "lecun")), (50, 50))
     assert not differ_by_scale(biased, ProbeConfig(**biased.model_dump() | {"init": "he"}), (50, 50))
+
+
+@pytest.mark.parametrize(("act", "holds"), [("elu", True), ("selu", True), ("softplus", True), ("tanh", False)])
+def test_a_forecast_allows_the_saturated_share_that_the_verdict_allows(act, holds):
+    """Var(z) is 100. Then 39% of the outputs of an ELU are flat, against a limit of (1 + 0.3) / 2."""
+    config = ProbeConfig(init="he", act=act, layers=1, width=1000, thresholds={"saturated": 0.3})
+    network = Network(config.activation, (100, 1000), np.ones(1), np.ones(1), config.thresholds, draws=1)
+    forecast = network.scaled(10.0)
+    assert forecast.saturated() > 0.3
+    assert forecast.holds(1.0) == holds

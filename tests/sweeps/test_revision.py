@@ -25,7 +25,7 @@ CONFIGS = {
 }
 # By revision: see `seen`. New numbers get a revision of their own; the last one alone is kept.
 PINNED = {
-    9: {
+    10: {
         "he relu": (-0.18800219, -0.13643071, -0.019635748, -0.16464853, -3.4918298e-13,
             1.104515, 0.56283107, None, 3.9508333, None),
         "xavier tanh": (-0.40361679, -0.84875699, -0.50548374, -0.86328722, -0.46668922,

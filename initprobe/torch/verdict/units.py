@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from initprobe.diagnosis.units import most_saturated
 from initprobe.formatting import percent, short
 from initprobe.torch.graph import Operation, Signal
 from initprobe.torch.paths import path
@@ -122,7 +123,8 @@ def _saturated_layer(case: Case, layer: Layer) -> Observation | None:
     if act is None or act.activation is None or act.activation.saturation is None or layer.head or act.signal is None:
         return None
     share = act.saturated / layer.h.total if layer.h.total else 0.0
-    if not share > case.limits.saturated * (_PART_BY_WEIGHT if _is_beyond_rules(layer) else 1):
+    limit = case.limits.saturated * (_PART_BY_WEIGHT if _is_beyond_rules(layer) else 1)
+    if not share > most_saturated(act.activation, limit):
         return None
     if not (_feeds_layers(act.signal) or any(op.kind == "sum" for op in act.signal.consumers)):
         return None
