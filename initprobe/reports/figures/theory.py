@@ -144,7 +144,7 @@ def _name_phases(
         for x, side in ((14, "left"), (-14, "right"))
     ]
     boxes += _written(at_edge, boxes, axes.get_window_extent())
-    if (places := np.argwhere(np.isnan(image))).size > _LEAST_SHARE * image.size:
+    if len(places := np.argwhere(np.isnan(image))) > _LEAST_SHARE * image.size:
         row = places[len(places) // 2][0]
         look = {"ha": "center", "va": "center", "fontsize": points(11), "style": "italic", "color": BLACK, "zorder": 8}
         middle = np.flatnonzero(np.isnan(image[row]))
