@@ -226,9 +226,10 @@ def unknown_field(name: str, fields: Sequence[str]) -> str:
         name: what the user wrote, a field or an option; dotted for a limit of the verdict.
         fields: all names that would be right.
     """
+    wanted = _FIELDS_OF_OPTIONS.get(name, name)
     if name.startswith("thresholds."):
-        fields = [f"thresholds.{limit}" for limit in Thresholds.model_fields]
-    near = suggestion(_FIELDS_OF_OPTIONS.get(name, name), fields) or f" The fields are {', '.join(fields)}."
+        wanted, fields = name.removeprefix("thresholds."), list(Thresholds.model_fields)
+    near = suggestion(wanted, fields) or f" The fields are {', '.join(fields)}."
     return f"unknown field {name!r}.{near}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from initprobe.config.probe_config import DEFAULT_BATCH, DEFAULT_LAYERS, ProbeConfig
@@ -83,9 +83,15 @@ def check_memory(config: ProbeConfig, sizes: Sequence[int], batch: int, held: in
     needed, available = parts(config, sizes, batch, data=held), available_bytes()
     if needed.total <= _MEMORY_SHARE * available:
         return
+
+    def fits(batches: int, batch: int) -> bool:
+        split = config.model_copy(update={"batches": batches})
+        return parts(split, sizes, batch, data=held).total <= _MEMORY_SHARE * available
+
+    network = _smaller_network(config, sizes, width_field)
     fixes = {
-        "weights": _smaller_network(config, sizes, width_field),
-        "activations": _smaller_batch(config, sizes, batch, width_field),
+        "weights": network,
+        "activations": network if batch < _FEW_SAMPLES else _smaller_batch(config.batches, batch, fits),
         "layers": "lower `layers`",
         "draws": _fewer_samples(config, sizes, batch),
         "data": "give a smaller `input`",
@@ -120,13 +126,15 @@ def _fewer_samples(config: ProbeConfig, sizes: Sequence[int], batch: int) -> str
     return f"lower `{max(counts, key=lambda name: counts[name])}`"
 
 
-def _smaller_batch(config: ProbeConfig, sizes: Sequence[int], batch: int, width_field: str) -> str:
-    """What to lower where activations take most."""
-    if batch < _FEW_SAMPLES:
-        return _smaller_network(config, sizes, width_field)
-    return (
-        f"lower `batch` to {max(batch // 10, 2)}; with `batches` at {10 * config.batches}, as many samples are measured"
-    )
+def _smaller_batch(batches: int, batch: int, fits: Callable[[int, int], bool]) -> str:
+    """What to lower where activations take most: more batches of fewer samples, where some fit."""
+    parted = 10
+    while batch // parted >= 2:
+        if fits(parted * batches, batch // parted):
+            more = f"with `batches` at {parted * batches}, as many samples are measured"
+            return f"lower `batch` to {batch // parted}; {more}"
+        parted *= 10
+    return "lower `batch`"
 
 
 def _gigabytes(size: int) -> str:

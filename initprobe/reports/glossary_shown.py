@@ -108,6 +108,7 @@ VERDICT_WORDS = (
     Word("error", "The most severe kind of finding: training is likely to fail.", ("severity",)),
     Word("warning", "A finding that may slow training down or harm it."),
     Word("info", "A finding that is no fault. It does not change the verdict."),
+    Word("option", "A command that runs without a finding of kind info. A net that survives needs none.", see=("fix",)),
     Word("no fix", "The reason why no command is known that runs without the fault.", see=("fix",)),
     Word("from layer", "The first layer at which the rule of a finding holds.", (), "layer"),
     Word(

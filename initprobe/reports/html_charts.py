@@ -27,12 +27,24 @@ class Line:
         values: one per place on the x axis; log10 of the number where the chart is logarithmic. None for a gap.
         kind: how it is drawn.
         zeros: places on the x axis where the number is exactly 0, which has no log10.
+        last: the last place on the x axis that exists for this line; None for all.
     """
 
     label: str
     values: Sequence[float | None]
     kind: Literal["measured", "theory"] = "measured"
     zeros: Sequence[int] = ()
+    last: int | None = None
+
+    @classmethod
+    def of_layers(cls, label: str, values: Sequence[float | None], zeros: Sequence[int], depth: int) -> Line:
+        """A line of a net that may have fewer layers than the chart.
+
+        Args:
+            label, values, zeros: as of the line, one value per layer of the net.
+            depth: the layers of the chart.
+        """
+        return cls(label, [*values, *[None] * (depth - len(values))], zeros=zeros, last=len(values))
 
     @property
     def key(self) -> str:

@@ -78,9 +78,7 @@ class BothSides:
             sides = (("OLD", self.old.digest), ("NEW", self.new.digest))
             lines = [(word, getattr(digest, key), getattr(digest, f"{key}_zeros")) for word, digest in sides if digest]
             depth = max((len(values) for _, values, _ in lines), default=1)
-            padded = [
-                Line(word, [*values, *[None] * (depth - len(values))], zeros=zeros) for word, values, zeros in lines
-            ]
+            padded = [Line.of_layers(*line, depth) for line in lines]
             chart = Chart(key, title, "layer", range(1, depth + 1), padded, meaning=meaning(name))
             if not chart.is_empty:
                 yield chart

@@ -14,9 +14,9 @@ from initprobe.reports.html_charts import Chart, Line
 from initprobe.reports.html_page import meaning, page
 from initprobe.reports.html_tables import Cell, Column, json_columns, table, word
 from initprobe.reports.narrative import SYMBOLS, course
-from initprobe.reports.verdict import why_no_fix
+from initprobe.reports.verdict import fixed_finding, name_of_fix, why_no_fix
 from initprobe.results.layers import LayerStats
-from initprobe.results.named_numbers import counted, verdict_of
+from initprobe.results.named_numbers import verdict_of
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
 
@@ -62,6 +62,7 @@ class Verdict:
         words: one line.
         level: `healthy`, or the severity of its worst finding.
         fix: the first fix of a finding that counts, or None.
+        name_of_fix: `fix`, or `option` for a net that survives.
         no_fix: why there is none, or None.
         findings: all of them.
         judged: for a PyTorch model, the share of the parameters that was judged.
@@ -70,6 +71,7 @@ class Verdict:
     words: str
     level: str
     fix: str | None
+    name_of_fix: str
     no_fix: str | None
     findings: tuple[Finding, ...]
     judged: str
@@ -78,11 +80,13 @@ class Verdict:
 def verdict(result: ProbeResult) -> Verdict:
     """What the top of a page says."""
     worst = verdict_of(result)
-    fix = next((visible(finding.fix, breaks=True) for finding in counted(result) if finding.fix), None)
+    fixed = fixed_finding(result)
+    fix = visible(fixed.fix, breaks=True) if fixed and fixed.fix else None
     return Verdict(
         words=visible(result.in_a_line().partition(";")[0]),
         level="healthy" if worst is None else worst.severity,
         fix=fix,
+        name_of_fix=name_of_fix(fixed) if fixed else "",
         no_fix=None if fix else why_no_fix(result),
         findings=result.diagnosis,
         judged=visible(result.coverage.words) if result.coverage else "",

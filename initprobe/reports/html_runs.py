@@ -214,11 +214,7 @@ def _overview(runs: Sequence[RunCard], varying: Sequence[str]) -> Iterator[Chart
         ("gradient", "Variance of the gradient dL/dh", "output_gradient.variance"),
     ):
         lines = [
-            Line(label, _padded(getattr(digest, key), depth), zeros=getattr(digest, f"{key}_zeros"))
+            Line.of_layers(label, getattr(digest, key), getattr(digest, f"{key}_zeros"), depth)
             for label, digest in chosen.items()
         ]
         yield Chart(f"overview-{key}", title, "layer", range(1, depth + 1), lines, meaning=meaning(name))
-
-
-def _padded(values: Sequence[float | None], length: int) -> list[float | None]:
-    return [*values, *[None] * (length - len(values))]

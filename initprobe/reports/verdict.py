@@ -43,13 +43,23 @@ def _verdict(result: ProbeResult) -> Text:
         name = finding.name.upper() if number == 0 and not result.healthy else finding.name
         heading = f"{finding.severity:<10}{name} from layer {finding.layer}{_module_words(finding)}: "
         lines.append(Text.assemble((visible(heading), style), visible(finding.evidence)))
-    fixed = next((finding for finding in counted(result) if finding.fix), None)
+    fixed = fixed_finding(result)
     if fixed is not None and fixed.fix:
         lines += _not_of_the_first(result, fixed)
-        lines += [Text.assemble((f"{'fix':<10}", "bold"), visible(line)) for line in fixed.fix.split("\n")]
+        lines += [Text.assemble((f"{name_of_fix(fixed):<10}", "bold"), visible(line)) for line in fixed.fix.split("\n")]
     elif reason := why_no_fix(result):
         lines.append(Text.assemble((f"{'no fix':<10}", "bold"), visible(reason)))
     return Text("\n").join(lines)
+
+
+def fixed_finding(result: ProbeResult) -> Finding | None:
+    """The first finding that counts and has a fix."""
+    return next((finding for finding in counted(result) if finding.fix), None)
+
+
+def name_of_fix(finding: Finding) -> str:
+    """The heading of a fix. A net that survives needs none, so it is an option there."""
+    return "option" if finding.severity == "info" else "fix"
 
 
 def _not_of_the_first(result: ProbeResult, fixed: Finding) -> list[Text]:

@@ -22,7 +22,8 @@ ABSURD = {
         {"layers": 2, "width": 1, "input_width": 10**7, "batch": 19},
         "lower `input_width`",
     ),
-    "batch": ({"batch": 10**9}, "with `batches` at 10, as many samples are measured"),
+    "batch": ({"batch": 10**6}, "lower `batch` to 10000; with `batches` at 100, as many samples are measured"),
+    "batch whose statistics fill the memory too": ({"batch": 10**9}, "lower `batch`"),
     "batches": ({"batches": 10**6}, "lower `batches`"),
     "batches of many draws": ({"batches": 10**6, "draws": 100}, "lower `batches`"),
     "draws": ({"draws": 10**6}, "lower `draws`"),
@@ -41,6 +42,14 @@ def test_absurd_shapes_are_refused_at_once(case, monkeypatch):
     assert time.process_time() - started < 1
     assert str(refusal.value).endswith(fix)
     assert len(str(refusal.value)) < 300
+
+
+def test_the_batches_that_the_message_names_fit(monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda: 4 * 10**9)
+    with pytest.raises(MemoryLimitError) as refusal:
+        prepare(ProbeConfig(init="xavier", act="tanh", batch=10**6))
+    batch, batches = re.search(r"to (\d+);.* at (\d+),", str(refusal.value)).groups()
+    prepare(ProbeConfig(init="xavier", act="tanh", batch=int(batch), batches=int(batches)))
 
 
 @pytest.mark.parametrize(

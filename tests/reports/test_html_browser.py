@@ -89,6 +89,14 @@ def test_the_page_of_one_result_works_in_a_browser(opened, results):
     assert _text(page, "#tip") == meaning("output.variance")
 
 
+def test_the_legend_says_where_a_shorter_net_ends(opened, results):
+    longer = run(ProbeConfig(init="he", act="relu", layers=8, width=8, batch=8, draws=1), threads=1)
+    cards = [card({"layers": len(each.layers)}, each, "") for each in (results[1], longer)]
+    page = opened(runs_page("a sweep", "2 of 2", cards, "initprobe sweep", None))
+    values = page.locator('[data-chart="overview-output"] .u-legend .u-value').all_inner_texts()
+    assert values[:2] == ["8", "ends at layer 6"] and "ends" not in values[2]
+
+
 def test_theory_is_toggled(opened, results):
     page = opened(run_page(results[1], "initprobe run"))
     shown = '[data-chart="output"] .u-series.u-off'

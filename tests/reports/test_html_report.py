@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import io
 import json
 import math
 import re
@@ -10,11 +11,12 @@ from html.parser import HTMLParser
 import pytest
 
 from initprobe import ProbeConfig, run
+from initprobe.reports.console import console
 from initprobe.reports.html_charts import Chart, Line, ticks
 from initprobe.reports.html_run import run_page
 from initprobe.reports.html_runs import RunCard, card, runs_page
 from initprobe.reports.narrative import course
-from initprobe.reports.verdict import why_no_fix
+from initprobe.reports.verdict import print_verdict, why_no_fix
 from initprobe.results.model_theory import ModelTheory, Predicted, TheoryColumn
 from initprobe.results.summary import Finding
 
@@ -178,6 +180,22 @@ def test_a_variance_of_0_is_shown_as_0(dead, result):
     assert zeros[[text for _, text in heading].index("from layer")] == ("1", "1")  # a whole number
     assert first["series"]["output_zeros"] == [1, 2, 3] and first["series"]["gradient_zeros"] == [1, 2]
     assert "zeros (0 in all layers)" in page.text  # the legend of the still picture
+
+
+def test_a_line_of_a_shorter_net_says_where_it_ends():
+    line = Line.of_layers("he", [0.0, None], [2], depth=4)
+    assert (line.values, line.last, line.zeros) == ([0.0, None, None, None], 2, [2])
+
+
+def test_a_net_that_survives_needs_no_fix(result):
+    """The same heading in a terminal and on a page: a fix for a fault, else an option."""
+    text = {"rule": "r", "name": "r", "evidence": "e", "cause": "c", "fix": "initprobe run --norm layer"}
+    for severity, heading in (("info", "option"), ("warning", "fix")):
+        shown = result.model_copy(update={"diagnosis": (Finding(**text, severity=severity, layer=1),)})
+        page, out = Page(run_page(shown, "initprobe run")), io.StringIO()
+        print_verdict(shown, console(out))
+        assert f"\n{heading:<10}initprobe run --norm layer" in out.getvalue()
+        assert [each for each in ("option", "fix") if f"<b>{each.capitalize()}</b>" in page.text] == [heading]
 
 
 def test_a_line_with_gaps_is_drawn_in_parts():

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from matplotlib.contour import ContourSet
 from matplotlib.text import Text
 from PIL import Image
 
@@ -14,7 +15,7 @@ from initprobe.meanfield.phase import phase_diagram
 from initprobe.reports.figures.comparison import draw_comparison
 from initprobe.reports.figures.result_data import gradient_histograms, output_histograms
 from initprobe.reports.figures.run import draw
-from initprobe.reports.figures.style import render
+from initprobe.reports.figures.style import loss_limits, render
 from initprobe.reports.figures.theory import phase_figure
 from initprobe.reports.gaps import Gap, gap_words
 from initprobe.reports.log_axis import log_ticks
@@ -209,11 +210,26 @@ def test_what_all_nets_of_a_comparison_share_stands_once():
     assert any(text.startswith("leaky_relu:slope=0.2346; ") for text in words)
 
 
+def test_a_slow_decline_of_the_loss_is_seen():
+    """Chance and the start stay in sight; noise is not blown up to a slope."""
+    result = _measured("xavier", "tanh", layers=3, width=20, batch=20, train_steps=5, learning_rate=1e-3)
+    axes = draw(result, "training").axes[0]
+    low, high = axes.get_ylim()
+    losses = [*result.training.losses, result.loss.chance]
+    assert low < min(losses) < max(losses) < high and high - low < 1.2 * max(np.ptp(losses), 0.02 * max(losses))
+    assert loss_limits([2.3, 2.3]) == pytest.approx((2.3 - 0.55 * 0.046, 2.3 + 0.55 * 0.046))
+    assert loss_limits([np.nan, 0.0, 4.0]) == (0.0, 4.2)
+
+
 def test_a_region_without_bound_is_named():
     scales, biases = np.linspace(0.5, 3, 40), np.linspace(0, 1, 20)
     diagram = phase_diagram(activation_of(as_activation("relu")), scales, biases)
     figure = phase_figure("relu", scales, biases, diagram.chi_1, diagram.xi_c, 10, [])
-    assert {"order", "q grows without bound"} <= set(_words(figure))
+    assert {"order", "q grows without bound", "edge of chaos"} <= set(_words(figure))
+    (edge,) = (each for each in figure.axes[0].collections if isinstance(each, ContourSet) and list(each.levels) == [0])
+    # log chi_1 is interpolated in sigma_w. So the line lies off by at most an eighth of the squared cell's curvature.
+    curvature = 2 / scales[0] ** 2
+    assert np.abs(edge.get_paths()[0].vertices[:, 0] - 2**0.5).max() < curvature * (scales[1] - scales[0]) ** 2 / 8
 
 
 def test_each_reason_for_a_gap_stands_once():

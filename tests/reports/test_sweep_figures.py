@@ -308,7 +308,7 @@ def test_depth_has_a_line_per_run():
 def test_four_hundred_lines_are_coloured_by_the_numeric_axis():
     entries = [run(rate=-gain, init__gain=gain, seed=seed) for gain in np.geomspace(0.5, 3, 20) for seed in range(20)]
     plot = depth_plot(entries, "output.variance", unread)
-    assert (plot.color, len(plot.lines)) == ("init.gain", 400)
+    assert (plot.color, len(plot.lines), plot.notes) == ("init.gain", 400, ())
     assert sum(line.predicted is not None for line in plot.lines) == 20  # one a setting
     figure = depth_figure(plot)
     colors = figure.axes[0].collections[0].get_colors()
@@ -329,6 +329,7 @@ def test_four_hundred_lines_without_numbers_get_panels_and_verdicts():
     assert [panel.title for panel in plot.panels] == [f"act{a}" for a in range(5)]
     figure = depth_figure(plot)
     assert {"survives (200 runs)", "vanishing output (200 runs)"} <= set(texts(figure))
+    assert "lines also differ in init" in texts(figure)
     assert_legible(figure)
 
 

@@ -15,7 +15,7 @@ from initprobe.errors import ConfigError
 from initprobe.formatting import counted, factor
 from initprobe.reports.figures.look import SCREEN, Look
 from initprobe.reports.figures.panel_grid import Key, PanelSizes, clipped, line_look, make_grid
-from initprobe.reports.figures.style import BLACK, points, style
+from initprobe.reports.figures.style import BLACK, loss_limits, points, style
 from initprobe.reports.figures.sweep_kinds import SweepRun
 from initprobe.reports.figures.sweep_series import label, varying
 from initprobe.results.run import ProbeResult
@@ -59,6 +59,7 @@ def figure(title: str, runs: Sequence[SweepRun], look: Look = SCREEN) -> Figure:
         grid = make_grid(name, [_note(results)], panels, keys, longest=72, look=look)
         for index, (axes, (depth, part)) in enumerate(zip(grid.axes, sorted(by_depth.items()), strict=True)):
             _draw(axes, part, looks)
+            axes.set_ylim(*_ends(results))
             axes.set_title(counted(depth, "layer"), fontsize=points(10))
             left, lowest = grid.outer(index)
             axes.set(xlabel="step" if lowest else "", ylabel="loss" if left else "")
@@ -96,6 +97,13 @@ def _keys(looks: dict[str, int], words: dict[str, str]) -> list[Key]:
     return [*keys, (Line2D([], [], color=BLACK, lw=1, ls=":"), "chance")]
 
 
+def _ends(results: Sequence[ProbeResult]) -> tuple[float, float]:
+    """Ends of the axis of all panels: chance and all losses, but for those far above chance."""
+    chances = [result.loss.chance for result in results if result.loss is not None]
+    losses = [loss for result in results if result.training for loss in result.training.losses]
+    return loss_limits([*chances, *np.minimum(np.nan_to_num(losses, nan=np.inf), _WILD * max(chances))])
+
+
 def _draw(axes: Axes, part: Sequence[tuple[str, ProbeResult]], looks: dict[str, int]) -> None:
     """Draw the runs of one depth; those that cannot be seen are named in the corner."""
     chances = {result.loss.chance for _, result in part if result.loss is not None}
@@ -111,7 +119,6 @@ def _draw(axes: Axes, part: Sequence[tuple[str, ProbeResult]], looks: dict[str, 
             unseen.append(f"{'above the axis' if losses.size else 'no finite loss'}: {name}")
     for chance in chances:
         axes.axhline(chance, color=BLACK, lw=1, ls=":")
-    axes.set_ylim(0, top)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     _name_unseen(axes, unseen)
     axes.grid(axis="y", color="#E5E5E5", lw=0.8)

@@ -14,6 +14,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -29,6 +30,7 @@ DPI = 100
 FONT = 10.0  # points of letters on a screen
 _POINTS = 72  # per inch
 _LINES_PER_TICK = 1.4
+_LEAST_SPAN, _ROOM = 0.02, 0.05  # of an axis of losses: of the largest, and of the span at each end
 
 # Okabe & Ito 2008: distinct with any colour vision.
 BLUE, ORANGE, GREEN, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#000000", "#888888"
@@ -164,6 +166,19 @@ def small() -> float:
 def percent_ticks(axes: Axes) -> None:
     """Label the y axis of shares in percent."""
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
+
+
+def loss_limits(losses: npt.ArrayLike) -> tuple[float, float]:
+    """Ends of an axis of losses, not below 0. They are at least 2% of the largest apart, so that noise is no slope.
+
+    Args:
+        losses: all that must be seen; those that are not finite are left out.
+    """
+    finite = np.asarray(losses, float)[np.isfinite(losses)]
+    low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
+    span = max(high - low, _LEAST_SPAN * high) or 1.0
+    room = (span - (high - low)) / 2 + _ROOM * span
+    return max(low - room, 0.0), high + room
 
 
 def set_log_ticks(axes: Axes, low: float, high: float) -> None:

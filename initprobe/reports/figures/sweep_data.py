@@ -110,11 +110,17 @@ def depth_plot(entries: Sequence[E], value: str, read: Callable[[E], ProbeResult
     lost = sum(np.isnan(line.measured).all() for lines in by_panel.values() for line in lines)
     notes = [
         *_missing(entries),
+        *_hidden([name for name in rest if name != color] if color != LABEL else []),
         *([f"{lost} without a value{' above 0' if is_log(value) else ''}"] if lost else []),
         *([f"{len(chosen):,} of {len(done):,} runs drawn"] if len(chosen) < len(done) else []),
     ]
     panels = tuple(DepthPanel(title, tuple(lines)) for title, lines in by_panel.items())
     return DepthPlot(value, is_log(value), color, panels, tuple(notes))
+
+
+def _hidden(names: Sequence[str]) -> list[str]:
+    """A note on axes that neither colours nor panels show."""
+    return [f"lines also differ in {', '.join(names)}"] if names else []
 
 
 def _missing(entries: Sequence[E]) -> list[str]:

@@ -74,25 +74,24 @@ def phase_figure(
         marks: labelled points, with sigma_w and sigma_b.
         look: size, title and style.
     """
-    depths = ", ".join(str(depth) for depth in _depths(layers))
-    note = f"dashed: correlations forget in {depths} layers; grey: q grows without bound"
     with style(look.settings):
         title = f"{name}: order and chaos at infinite depth"
-        grid = make_grid(title, [note], PanelSizes(1, 1, *_PHASE), [], bar=True, look=look)
+        grid = make_grid(title, [_note(layers)], PanelSizes(1, 1, *_PHASE), [], bar=True, look=look)
         figure, (axes,) = grid.figure, grid.axes
-        with np.errstate(divide="ignore"):
-            image = np.clip(np.log(chi_1), -1, 1)
+        image = _clipped_log(chi_1)
         extent = (*_cell_edges(sigma_w), *_cell_edges(sigma_b))
         colors = mpl.colormaps["PuOr_r"].with_extremes(bad="#BBBBBB")
         drawn = axes.imshow(image, origin="lower", extent=extent, aspect="auto", cmap=colors, vmin=-1, vmax=1)
         scale = figure.colorbar(drawn, cax=grid.bar)
         scale.set_label("log chi_1, at most +-1" if look.style == "paper" else _BAR)
-        if np.isfinite(image).any() and np.nanmin(image) < 0 < np.nanmax(image):
-            axes.contour(sigma_w, sigma_b, image, levels=[0], colors=BLACK, linewidths=2)
+        whole = _clipped_log(_with_limits(chi_1, sigma_w))
+        if np.isfinite(whole).any() and np.nanmin(whole) < 0 < np.nanmax(whole):
+            axes.contour(sigma_w, sigma_b, whole, levels=[0], colors=BLACK, linewidths=2)
         axes.set(xlabel="sigma_w = std(W) sqrt(fan_in)", ylabel="sigma_b = std(b)")
         axes.set(xlim=(sigma_w[0], sigma_w[-1]), ylim=(sigma_b[0], sigma_b[-1]))
         texts, lines = _draw_depths(axes, sigma_w, sigma_b, xi_c, layers)
         texts += _draw_marks(axes, sigma_w, sigma_b, marks, texts)
+        texts += _name_edge(axes, sigma_w, sigma_b, whole, texts)
         _name_phases(axes, sigma_w, sigma_b, image, texts, lines)
         return figure
 
@@ -101,6 +100,8 @@ _PHASE = (6.4, 4.6)  # inches
 _POINTS, _DOT = 72, 8  # points per inch, and of a mark
 _BAR = "log chi_1: below 0 ordered, above 0 chaotic (clipped at +-1)"
 _LEAST_SHARE = 0.13  # of the picture's width, into which a word fits
+_ABOVE_1 = 1 + 1e-9  # chi_1 at least, where q grows without bound
+_ROWS = (0.6, 0.5, 0.7, 0.4, 0.8, 0.3, 0.9, 0.2, 0.1)  # shares of the height at which words are tried
 _PAPER = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
 
 
@@ -122,20 +123,41 @@ def _depths(layers: int) -> tuple[int, ...]:
     return (max(layers // 2, 1), layers, 3 * layers)
 
 
+def _note(layers: int) -> str:
+    depths = ", ".join(str(depth) for depth in _depths(layers))
+    return f"dashed: correlations forget in {depths} layers; grey: q grows without bound"
+
+
 def _within(axis: Array, value: float) -> bool:
     return bool(axis[0] <= value <= axis[-1])
 
 
-def _name_phases(
-    axes: Axes, sigma_w: Array, sigma_b: Array, image: Array, texts: Sequence[Bbox], lines: Sequence[Bbox]
-) -> None:
-    """Write `edge of chaos`, `order` and `chaos` where they are, if possible in the upper half.
+def _clipped_log(chi_1: Array) -> Array:
+    with np.errstate(divide="ignore"):
+        return np.clip(np.log(chi_1), -1, 1)
 
-    They cover no text; `order` and `chaos` cover no line either.
+
+def _with_limits(chi_1: Array, sigma_w: Array) -> Array:
+    """chi_1, with its limit where q grows without bound: `sigma_w^2 E[phi'^2]`, the mean as at the last finite q.
+
+    There `E[phi^2] / q` is at least `1 / sigma_w^2` in the limit. `E[phi'^2]` is no smaller, so chi_1 is at least 1.
     """
-    boxes = list(texts)
-    rows = [int(share * (len(sigma_b) - 1)) for share in (0.6, 0.5, 0.7, 0.4, 0.8, 0.3, 0.9, 0.2, 0.1)]
-    edges = [(row, int(place)) for row in rows for place in np.flatnonzero(np.diff(np.sign(image[row])) > 0)[:1]]
+    last = np.maximum.accumulate(np.where(np.isnan(chi_1), 0, np.arange(chi_1.shape[1])), axis=1)
+    with np.errstate(all="ignore"):  # sigma_w may be 0, and chi_1 infinite
+        mean_square_slope = chi_1 / sigma_w**2
+    limit = sigma_w**2 * np.take_along_axis(mean_square_slope, last, axis=1)
+    return np.where(np.isnan(chi_1), np.maximum(limit, _ABOVE_1), chi_1)
+
+
+def _rows(sigma_b: Array) -> list[int]:
+    return [int(share * (len(sigma_b) - 1)) for share in _ROWS]
+
+
+def _name_edge(axes: Axes, sigma_w: Array, sigma_b: Array, log_chi: Array, texts: Sequence[Bbox]) -> list[Bbox]:
+    """Write `edge of chaos` beside the line, if possible in the upper half; it covers no text."""
+    edges = [
+        (row, int(place)) for row in _rows(sigma_b) for place in np.flatnonzero(np.diff(np.sign(log_chi[row])) > 0)[:1]
+    ]
     look: dict[str, Any] = {"textcoords": "offset points", "fontsize": points(10), "weight": "bold", "bbox": _PAPER}
     look |= {"va": "center", "zorder": 8, "arrowprops": {"arrowstyle": "-"}}
     at_edge = [
@@ -143,21 +165,36 @@ def _name_phases(
         for row, place in edges
         for x, side in ((14, "left"), (-14, "right"))
     ]
-    boxes += _written(at_edge, boxes, axes.get_window_extent())
-    if len(places := np.argwhere(np.isnan(image))) > _LEAST_SHARE * image.size:
-        row = places[len(places) // 2][0]
-        look = {"ha": "center", "va": "center", "fontsize": points(11), "style": "italic", "color": BLACK, "zorder": 8}
-        middle = np.flatnonzero(np.isnan(image[row]))
-        place = int(middle[len(middle) // 2])
-        boxes += _written([partial(axes.text, sigma_w[place], sigma_b[row], "q grows without bound", **look)], boxes)
+    return _written(at_edge, texts, axes.get_window_extent())
+
+
+def _name_phases(
+    axes: Axes, sigma_w: Array, sigma_b: Array, image: Array, texts: Sequence[Bbox], lines: Sequence[Bbox]
+) -> None:
+    """Write `order` and `chaos` where they are, and name the grey region. They cover no text and no line."""
+    boxes = [*texts, *_name_grey(axes, sigma_w, sigma_b, np.isnan(image), texts)]
     for word, sign in (("order", -1), ("chaos", 1)):
-        cells = [(row, place) for row in rows for place in _spread(np.sign(image[row]) == sign)]
-        look = {"ha": "center", "va": "center", "fontsize": points(13), "style": "italic", "zorder": 8}
+        cells = [(row, place) for row in _rows(sigma_b) for place in _spread(np.sign(image[row]) == sign)]
+        look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": points(13), "style": "italic", "zorder": 8}
         inside = [
             partial(axes.text, sigma_w[place], sigma_b[row], word, color=_readable(float(image[row, place])), **look)
             for row, place in cells
         ]
         boxes += _written(inside, [*boxes, *lines])
+
+
+def _name_grey(axes: Axes, sigma_w: Array, sigma_b: Array, grey: Array, texts: Sequence[Bbox]) -> list[Bbox]:
+    """Name the region without a fixed point where its name fits into it, in one line or two."""
+    look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": points(11), "style": "italic", "zorder": 8}
+    wide = [row for row in _rows(sigma_b) if grey[row].sum() > _LEAST_SHARE * grey.shape[1]]
+    spans = [(row, np.flatnonzero(grey[row])[[0, -1]]) for row in wide]
+    boxes: list[Bbox] = []
+    for words in ("q grows without bound", "q grows\nwithout\nbound"):
+        for row, ends in spans if not boxes else ():
+            left, right = axes.transData.transform([(sigma_w[end], sigma_b[row]) for end in ends])[:, 0]
+            make = partial(axes.text, sigma_w[ends].mean(), sigma_b[row], words, color=BLACK, **look)
+            boxes = boxes or _tried([make], texts, Bbox([[left, 0], [right, 1]]))
+    return boxes
 
 
 def _readable(log_chi: float) -> str:
@@ -175,14 +212,18 @@ def _spread(cells: Array) -> list[int]:
 
 def _written(makers: Sequence[Callable[[], Text]], taken: Sequence[Bbox], inside: Bbox | None = None) -> list[Bbox]:
     """Write a text at the first place `inside` where it covers nothing, else at the first; return its place."""
+    return _tried(makers, taken, inside) or [_extent(make()) for make in makers[:1]]
+
+
+def _tried(makers: Sequence[Callable[[], Text]], taken: Sequence[Bbox], inside: Bbox | None) -> list[Bbox]:
+    """Write a text at the first place `inside` where it covers nothing, and return its place; else write none."""
     for make in makers:
         text = make()
         box = _extent(text)
-        is_inside = inside is None or (inside.x0 <= box.x0 and box.x1 <= inside.x1)
-        if is_inside and _is_free(box, taken):
+        if (inside is None or (inside.x0 <= box.x0 and box.x1 <= inside.x1)) and _is_free(box, taken):
             return [box]
         text.remove()
-    return [_extent(makers[0]())] if makers else []
+    return []
 
 
 def _extent(text: Text) -> Bbox:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,9 +12,10 @@ from matplotlib.ticker import MaxNLocator
 from initprobe.reports.figures.look import CHART, Look, fitted, sheet, stacked
 from initprobe.reports.figures.profiles import finish_profile_axes
 from initprobe.reports.figures.run_data import Course, RunData
-from initprobe.reports.figures.style import BLACK, BLUE, ORANGE, set_log_ticks
+from initprobe.reports.figures.style import BLACK, BLUE, ORANGE, loss_limits, set_log_ticks
 from initprobe.reports.figures.titles import legend_above
 
+_HALF = replace(CHART, above=0.5)  # a legend has two rows in half the width
 _LOG_BEYOND = 10  # times chance
 _LOWEST_LOSS = 1e-12  # lowest on a log axis
 
@@ -30,10 +33,10 @@ def training(data: RunData, look: Look) -> Figure:
         figure = sheet(data.heading, look, 13, 18, [CHART, CHART])
         losses, change = stacked(figure, look, [CHART, CHART])
     else:
-        figure = sheet(data.heading, look, 13, 4.8, [CHART])
+        figure = sheet(data.heading, look, 13, 4.8, [_HALF])
         half = float(figure.get_figwidth()) / 2
-        (losses,) = stacked(figure, look, [CHART], right=half + 0.2)
-        (change,) = stacked(figure, look, [CHART], left=half + 0.8)
+        (losses,) = stacked(figure, look, [_HALF], right=half + 0.2)
+        (change,) = stacked(figure, look, [_HALF], left=half + 0.8)
     _draw_losses(losses, data.course)
     _draw_change(change, data.course, data.depth.count)
     return figure
@@ -50,7 +53,7 @@ def _draw_losses(axes: Axes, course: Course) -> None:
     if wild:  # matplotlib's own log scale overflows near the ends of the float range
         set_log_ticks(axes, *axes.get_ylim())
     else:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(*loss_limits([*losses, best]))
         axes.yaxis.set_major_locator(MaxNLocator(max(min(int(axes.bbox.height / axes.figure.dpi / 0.25), 8), 1)))
     axes.set_xlabel(f"step of plain SGD, rate {course.learning_rate:g}")
     axes.set_ylabel("loss")

@@ -49,6 +49,7 @@ function seriesOf(line, number, log) {
     points: { show: line.values.length < 60 && !theory, size: 5 },
     value: (plot, value, _, index) => {
       if (value == null && line.zeros?.includes(plot.data[0][index])) return "0"; // it has no log
+      if (line.last && plot.data[0][index] > line.last) return `ends at layer ${line.last}`;
       return log ? fromLog(value) : shortNumber(value);
     },
   };
