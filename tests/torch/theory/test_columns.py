@@ -137,6 +137,26 @@ def test_theory_starts_from_the_gradient_of_an_output_that_no_layer_made(name, l
     assert predicted == pytest.approx(last.output_gradient.variance, rel=1e-9)
 
 
+@pytest.mark.parametrize("loss", [None, lambda out: out[1].square().mean()])
+@pytest.mark.parametrize("used", [True, False])
+def test_an_output_has_the_gradient_of_all_its_uses(loss, used):
+    """A hidden layer that is returned too counts once, and an output that the loss ignores has no gradient."""
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.head, self.ignored = nn.Linear(64, 256), nn.Linear(256, 8), nn.Linear(256, 4)
+
+        def forward(self, x):
+            h = self.first(x).tanh()
+            return (h if used else self.ignored(h)), self.head(h)
+
+    torch.manual_seed(0)
+    layer = probe(Model(), torch.randn(32, 64), loss=loss, try_fixes=False, threads=1).layers[0]
+    for column in (layer.model_theory.local, layer.model_theory.end_to_end):
+        assert abs(column.output_gradient.z) < 5
+
+
 def test_dropout_of_everything_has_no_prediction():
     model = nn.Sequential(nn.Linear(8, 8), nn.Dropout(1.0), nn.Linear(8, 8))
     gradient = layers_of(model, torch.randn(4, 8))[0].model_theory.end_to_end.output_gradient
