@@ -157,12 +157,14 @@ class Backward:
         for node in trace.nodes:
             for source in {source.number: source for source in node.sources}.values():
                 self._consumers.setdefault(source.number, []).append(node)
-        self._started: set[int] = set()  # outputs of the model whose measured gradient is that of all their uses
+        is_back = any(node.track is not None and node.track.gradient is not None for node in trace.nodes)
+        # Outputs of the model whose gradient was measured: it is that of all their uses.
+        own = [node for node in trace.results if makers.get(id(node.track)) is node]
+        self._started = {node.number for node in own if is_back}
         for node in trace.results:
             start = self._start(node)
             if start is not None:
                 self._total[node.number] = start
-                self._started |= {node.number} if node.track is not None else set()
         with np.errstate(all="ignore"):
             for node in reversed(trace.nodes):
                 self._follow(node)
@@ -182,9 +184,9 @@ class Backward:
 
     def _start(self, node: Node) -> Moments | None:
         """The gradient at an output of the model; None at one that the loss does not depend on."""
-        if node.track is None:
-            return independent(node.shape, 0.0, 1.0)
-        return self._measured(node)
+        if node.number in self._started:
+            return self._measured(node)
+        return independent(node.shape, 0.0, 1.0)
 
     def _follow(self, node: Node) -> None:
         if node.number in self._reasons:
