@@ -94,6 +94,7 @@ class Value:
         signal: the signal that it is a value of. None for a constant and for what is made of parameters only.
         names: the parameters that it is made of; empty for a value of a signal.
         track: its statistics, if it was measured.
+        is_view: the statistics are those of the tensor that it is a view of.
         axis: axis of its units.
         reduced: it has fewer entries than its signal, because a mean, a sum or the like was taken.
         leaf: the one parameter that has the same entries, in some arrangement.
@@ -113,6 +114,7 @@ class Value:
     node: Node | None = None
     tensor: weakref.KeyedRef[int, Any] | None = None
     version: int = 0
+    is_view: bool = False
 
     def is_of(self, tensor: Any) -> bool:
         """Whether it stands for this tensor."""

@@ -111,8 +111,17 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         values = [self.value(tensor) for tensor in given]
         self.results = [value.signal for value in values if value.signal is not None]
         self.trace.finish(values)
+        for tensor, value in zip(given, values, strict=True):
+            self._measure_end(tensor, value)
         self._known.clear()
         self._small.empty()
+
+    def _measure_end(self, tensor: Any, value: Value) -> None:
+        """Measure an output of the model that has no track of its own: theory starts from its gradient."""
+        if value.signal and (value.is_view or value.track is None) and tensor.requires_grad and is_measured(tensor):
+            track = self._track(tensor)
+            if value.node is not None:
+                value.node.track = track
 
     def close(self) -> None:
         """Remove all hooks."""
@@ -163,7 +172,8 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
             return Value(names=call.names, leaf=call.values[0].leaf if is_view else None)
         first = call.first or _CONSTANT
         if kind == "view":
-            return Value(first.signal, track=first.track, axis=axis_after(call, first.axis), reduced=first.reduced)
+            axis = axis_after(call, first.axis)
+            return Value(first.signal, track=first.track, axis=axis, reduced=first.reduced, is_view=True)
         if kind == "same":
             if first.signal is not None and any(value.chance for value in call.values):
                 first.signal.op.chance = True

@@ -4,14 +4,19 @@ import inspect
 
 import numpy as np
 import pytest
+from matplotlib.lines import Line2D
 
 import initprobe
 from initprobe.errors import ConfigError, UnknownNameError
+from initprobe.reports.figures.look import Look
+from initprobe.reports.figures.panel_grid import PanelSizes, make_grid
+from initprobe.reports.figures.style import style
 from initprobe.results.coordinate_check import CoordinateCheck
 from initprobe.results.display import HasFigures
 from initprobe.results.run import ProbeResult
 from initprobe.results.spectrum import Spectrum
 
+_COLUMN = Look(size=(3.3, 2.5), style="paper")
 _FILE = """
 version: 1
 name: small
@@ -97,6 +102,18 @@ def test_a_loaded_sweep_draws_what_needs_no_code(swept):
     assert lines == [len(axes.lines) for axes in swept.figure("heatmap-1").axes]  # the edge of chaos is drawn too
     with pytest.raises(ConfigError, match=r"call initprobe.sweep\(FILE\)"):
         loaded.figure("maps")
+
+
+def test_a_legend_on_paper_has_as_many_columns_as_fit():
+    labels = [f"layers={layers}, width={width} (2 runs)" for layers in (4, 8, 12) for width in (10, 20, 30)]
+    handles = [(Line2D([], []), label) for label in labels]
+    with style(_COLUMN.settings):
+        figure = make_grid("", [], PanelSizes(2, 2, 3.6, 2.6), handles, look=_COLUMN).figure
+        figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert figure.legends[0]._ncols == 2
+    assert 0 <= legend.x0 < legend.x1 <= figure.bbox.width
+    assert figure.axes[0].bbox.height > 0.4 * figure.bbox.height
 
 
 def test_a_phase_diagram_of_one_row_has_no_figure():

@@ -13,7 +13,6 @@ from legible import assert_legible, texts
 
 import initprobe as package
 from initprobe.activations.catalogue import ACTIVATIONS
-from initprobe.diagnosis.diagnose import RULES
 from initprobe.reports.figures.critical_curve import critical_curve
 from initprobe.reports.figures.heat_map_data import (
     DISAGREE,
@@ -211,8 +210,8 @@ def lab(color, color_seen):
 
 @pytest.mark.parametrize("vision", BLIND)
 def test_colours_are_distinct(vision):
-    """All verdicts, and all lines of the cycle: five times a just noticeable difference."""
-    for colors in ([VERDICTS[word] for word in (*RULES, "survives")], CYCLE):
+    """All verdicts of the table, and all lines of the cycle: five times a just noticeable difference."""
+    for colors in (set(VERDICTS.values()), CYCLE):
         perceived = [lab(color, BLIND[vision]) for color in colors]
         assert min(np.linalg.norm(first - second) for first, second in combinations(perceived, 2)) > 5 * NOTICEABLE
 

@@ -30,7 +30,7 @@ def test_the_figure_holds_every_line_and_is_the_same_twice():
     assert isinstance(figure, Figure)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels[:4] == ["orthogonal", "lecun", "zeros: all at 0", "theory for infinite width"]
-    assert labels[4:] == ["median by depth", "5 to 95%", "smallest, largest"]
+    assert labels[4:] == ["median by depth of those above 0", "5 to 95%", "smallest, largest"]
     values, by_depth = figure.axes
     heights = [patch.get_data().values for patch in values.patches[::2]]
     shown = [float(height.sum()) for height in heights]  # of a long tail the last 5% may lie outside
@@ -48,8 +48,8 @@ def _line(result):
         "missing": last.zero_fraction,
         "depths": np.array([stats.layer for stats in ends]),
         "percentiles": [stats.percentiles_log10 for stats in ends],
-        "largest": nothing,
-        "smallest": nothing,
+        "largest": np.array([stats.largest_log10 for stats in ends], float),
+        "smallest": np.array([stats.smallest_log10 for stats in ends], float),
         "predicted": nothing,
         "density": last.theory.density if last.theory else None,
     }

@@ -61,7 +61,7 @@ def test_a_picture_that_cannot_be_drawn_costs_no_results_and_no_other(sweep, ini
     def refuse(*args):
         raise ConfigError("too far out")
 
-    monkeypatch.setattr("initprobe.reports.figures.heat_map_data.critical_line", refuse)
+    monkeypatch.setattr("initprobe.reports.figures.heat_map_data.critical_curve", refuse)
     said = sweep(FILE.replace("OWN", "textmine:bump") + "figures: [heatmap, depth]\n")
     assert said.code == 2, said.err
     last = said.err.splitlines()[-1]

@@ -21,7 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from initprobe.arrays import Array
 from initprobe.reports.figures.look import SCREEN, Look
 from initprobe.reports.figures.style import BLACK, BLUE, DASHES, GREEN, GREY, ORANGE, blank_figure, power_text
-from initprobe.reports.figures.titles import centred
+from initprobe.reports.figures.titles import centred, label_width
 from initprobe.reports.log_axis import log_ticks
 
 Key = tuple[Artist, str]
@@ -212,8 +212,8 @@ def _fitted_layout(panels: PanelSizes, labels: Sequence[str], bar: bool, look: L
 
 def _layout(panels: PanelSizes, labels: Sequence[str], bar: bool, look: Look) -> _Layout:
     """Margins scale with the letters; where the size of the figure is fixed, panels take what is left."""
-    scale, sides = look.scale, look.sides
-    most = _PAPER_COLUMNS if look.style == "paper" else panels.columns
+    scale, sides, on_screen = look.scale, look.sides, look.style == "screen"
+    most = panels.columns if on_screen else _PAPER_COLUMNS
     columns = max(min(panels.count, look.columns or min(most, panels.columns)), 1)
     rows = max(math.ceil(panels.count / columns), 1)
     left, right = scale * _LEFT, scale * (1.2 if bar else _RIGHT)
@@ -222,15 +222,14 @@ def _layout(panels: PanelSizes, labels: Sequence[str], bar: bool, look: Look) ->
     width = sides[0] if sides else max(left + across_all + right, _NARROWEST)
     wide = (width - left - right + across) / columns - across if sides else panels.width
     letters = int(((width - 0.3) / scale - _HANDLE) / _CHARACTER)
-    longest = _HANDLE + _CHARACTER * max(map(len, labels), default=0)
+    longest = _HANDLE + max((_CHARACTER * len(each) if on_screen else label_width(each) for each in labels), default=0)
     fit = max(int((width - 0.3) / (scale * longest)), 1)
     lines = sum(wrapped(label, letters).count("\n") + 1 for label in labels) / fit
     foot = scale * (_BOTTOM + (_LINE * math.ceil(lines) + 0.1 if labels else 0))
     top = scale * (_TOP if look.style == "screen" or look.title else _TOP_OF_PANEL)
     height = sides[1] if sides else None
     tall = wide * panels.height / panels.width
-    if look.style == "paper":
-        tall = max(tall, _PAPER_PANEL)
+    tall = tall if on_screen else max(tall, _PAPER_PANEL)
     if height is not None:
         tall = max((height - top - foot + between) / rows - between, _LOWEST)
     return _Layout(

@@ -8,18 +8,27 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
+from matplotlib.textpath import text_to_path
 
 from initprobe.formatting import visible
 from initprobe.reports.figures.style import small
 
 _SMALLEST = 7  # points; smaller text cannot be read
+_POINTS = 72  # per inch
 _SCREEN = 9  # points of a legend on a screen
 _SHARE = 0.97  # of the figure's width
 _FEW_LABELS = 6  # of a legend on paper that starts at the chart's left
 _BEYOND = 1.2  # how far a name may reach beyond its panel
 _LEAST = 5.5  # points of a shrunk name on paper
 _PAPER_ROOM = 0.4  # inches above a chart on paper, for its legend
+
+
+def label_width(label: str) -> float:
+    """Inches of a label of a legend in letters of a screen."""
+    font = FontProperties(family="DejaVu Sans", size=_SCREEN)
+    return float(text_to_path.get_text_width_height_descent(visible(label), font, False)[0]) / _POINTS
 
 
 def centred(figure: Figure, inches_down: float, words: str, **font: Any) -> None:

@@ -157,9 +157,14 @@ class Backward:
         for node in trace.nodes:
             for source in {source.number: source for source in node.sources}.values():
                 self._consumers.setdefault(source.number, []).append(node)
+        is_back = any(node.track is not None and node.track.gradient is not None for node in trace.nodes)
+        # Outputs of the model whose gradient was measured: it is that of all their uses.
+        own = [node for node in trace.results if makers.get(id(node.track)) is node]
+        self._started = {node.number for node in own if is_back}
         for node in trace.results:
-            start = self._measured(node)
-            self._total[node.number] = start if start is not None else independent(node.shape, 0.0, 1.0)
+            start = self._start(node)
+            if start is not None:
+                self._total[node.number] = start
         with np.errstate(all="ignore"):
             for node in reversed(trace.nodes):
                 self._follow(node)
@@ -176,6 +181,12 @@ class Backward:
         made = _uncorrelated(node.shape, *entries) if known is None else known.fitted(*entries)
         is_normed = any(each.name in _OF_UNITS for each in self._consumers.get(node.number, ()))
         return replace(made, against=True) if is_normed else made
+
+    def _start(self, node: Node) -> Moments | None:
+        """The gradient at an output of the model; None at one that the loss does not depend on."""
+        if node.number in self._started:
+            return self._measured(node)
+        return independent(node.shape, 0.0, 1.0)
 
     def _follow(self, node: Node) -> None:
         if node.number in self._reasons:
@@ -195,7 +206,8 @@ class Backward:
             self._pass_on(node.sources, str(reason))
             return
         for source, gradient in moved:
-            self._total[source.number] = _with(self._total.get(source.number), gradient)
+            if source.number not in self._started:
+                self._total[source.number] = _with(self._total.get(source.number), gradient)
 
     def _pass_on(self, sources: Iterable[Node], reason: str) -> None:
         for source in sources:
@@ -235,8 +247,9 @@ class Backward:
         """
         total = None
         if node.number in self._results:
-            start = self._measured(node)
-            total = start if start is not None else independent(node.shape, 0.0, 1.0)
+            total = self._start(node)
+            if node.number in self._started and total is not None:
+                return total
         for consumer in self._goals(node):
             given = self._given(consumer)
             if given is not None:

@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from initprobe.torch import probe  # noqa: E402
+from initprobe.torch.nested import tensors  # noqa: E402
 
 TENSORS = ("preactivation", "output", "output_gradient")
 COLUMNS = ("local", "end_to_end")
@@ -110,6 +111,50 @@ def test_the_drawn_gradient_of_a_few_outputs_is_its_own_prediction(shape):
     layer = layers_of(nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, units)), torch.randn(samples, 8))[-1]
     for column in (layer.model_theory.local, layer.model_theory.end_to_end):
         assert column.output_gradient.variance == pytest.approx(layer.output_gradient.variance, rel=1e-9)
+
+
+ENDS = {
+    "scaled": lambda h: h / 2,
+    "view": lambda h: h.reshape(-1),
+    "transposed": lambda h: h.t(),
+    "dict": lambda h: {"logits": 4 * h},
+}
+
+
+@pytest.mark.parametrize("loss", [None, lambda out: sum(each.square().mean() for each in tensors(out))])
+@pytest.mark.parametrize("name", ENDS)
+def test_theory_starts_from_the_gradient_of_an_output_that_no_layer_made(name, loss):
+    """It is far from 1 with a loss, and differs from 1 by chance without one. Powers of 2 round nothing."""
+
+    class Model(nn.Sequential):
+        def forward(self, x):
+            return ENDS[name](super().forward(x))
+
+    torch.manual_seed(0)
+    model = Model(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 8))
+    last = probe(model, torch.randn(8, 64), loss=loss, try_fixes=False, threads=1).layers[-1]
+    predicted = last.model_theory.end_to_end.output_gradient.variance
+    assert predicted == pytest.approx(last.output_gradient.variance, rel=1e-9)
+
+
+@pytest.mark.parametrize("loss", [None, lambda out: out[1].square().mean()])
+@pytest.mark.parametrize("used", [True, False])
+def test_an_output_has_the_gradient_of_all_its_uses(loss, used):
+    """A hidden layer that is returned too counts once, and an output that the loss ignores has no gradient."""
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.head, self.ignored = nn.Linear(64, 256), nn.Linear(256, 8), nn.Linear(256, 4)
+
+        def forward(self, x):
+            h = self.first(x).tanh()
+            return (h if used else self.ignored(h)), self.head(h)
+
+    torch.manual_seed(0)
+    layer = probe(Model(), torch.randn(32, 64), loss=loss, try_fixes=False, threads=1).layers[0]
+    for column in (layer.model_theory.local, layer.model_theory.end_to_end):
+        assert abs(column.output_gradient.z) < 5
 
 
 def test_dropout_of_everything_has_no_prediction():
