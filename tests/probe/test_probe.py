@@ -232,7 +232,7 @@ def test_first_network_is_the_one_that_was_measured():
 def test_a_run_that_would_not_fit_is_refused():
     with pytest.raises(MemoryLimitError, match=r"weights .* GB.*lower `width` or `layers`"):
         prepare(ProbeConfig(init="xavier", act="tanh", layers=1000, width=100_000))
-    with pytest.raises(MemoryLimitError, match="`batches`"):
+    with pytest.raises(MemoryLimitError, match="lower `batch`"):
         prepare(ProbeConfig(init="xavier", act="tanh", layers=10, width=100, batch=1_000_000_000))
 
 
