@@ -12,10 +12,14 @@ from initprobe.prediction.typical import FEW, loss_probability
 
 # The factor between two widths that are tried, and the largest width.
 _STEP, _WIDEST = 1.3, 4096
+# Steps to a second width, for when a trial of the first is one of the few draws that lose the signal.
+_MORE = 2
 
 
 def wider(config: ProbeConfig, inputs: InputMoments) -> Iterator[ProbeConfig]:
-    """The experiment with the smallest width of two digits of which few draws lose the signal; nothing if none is.
+    """The experiment with the smallest width of two digits of which few draws lose the signal, then a larger one.
+
+    Nothing where no width is enough.
 
     Args:
         config: of a plain network whose weights are drawn.
@@ -32,7 +36,7 @@ def wider(config: ProbeConfig, inputs: InputMoments) -> Iterator[ProbeConfig]:
     while steps - low > 1:
         middle = (low + steps) // 2
         low, steps = (low, middle) if _is_wide_enough(config, middle, inputs) else (middle, steps)
-    yield _widened(config, steps)
+    yield from (_widened(config, each) for each in (steps, steps + _MORE) if each <= most)
 
 
 def _is_wide_enough(config: ProbeConfig, steps: int, inputs: InputMoments) -> bool:
