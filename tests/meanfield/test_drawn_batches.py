@@ -121,6 +121,12 @@ def test_what_would_take_too_long_is_not_drawn():
     assert plan.continued == pytest.approx(1 - 256 / 1000)
 
 
+def around(rng, number, norm, seed, residual):
+    """What both kinds of random networks have around their layers. It draws last, so that seeds keep their networks."""
+    block = int(rng.choice([1, 2])) if residual else 1
+    return {"residual": residual, "block": block, "draws": 8, "seed": 1000 * seed + number, "norm": norm}
+
+
 def random_config(number, norm, seed):
     """A random normalised network; activations take turns."""
     rng, names = np.random.default_rng((seed, number)), list(ACTIVATIONS)
@@ -133,11 +139,7 @@ def random_config(number, norm, seed):
         layers=int(rng.choice([4, 10, 20, 30])),
         width=int(rng.choice([16, 32, 64, 100, 200])),
         batch=int(rng.choice([8, 16, 64, 300])),
-        residual=residual,
-        block=int(rng.choice([1, 2])) if residual else 1,
-        draws=8,
-        seed=1000 * seed + number,
-        norm=norm,
+        **around(rng, number, norm, seed, residual=residual),
     )
 
 
@@ -156,11 +158,7 @@ def config_with_means(number, norm, seed):
         layers=int(rng.choice([4, 8, 16])),
         width=width,
         batch=int(rng.choice([30, 100, 300, 1000])),
-        residual=residual,
-        block=int(rng.choice([1, 2])) if residual else 1,
-        draws=8,
-        seed=1000 * seed + number,
-        norm=norm,
+        **around(rng, number, norm, seed, residual=residual),
     )
 
 
