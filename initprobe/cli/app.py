@@ -36,9 +36,6 @@ from initprobe.reports.encoding import adapt
 PROGRAM = "initprobe"
 EXIT_USAGE, EXIT_BUG, EXIT_INTERRUPTED = 2, 70, 130
 _LAST_STREAM, _ERROR = 2, "Error: "
-# Imports make 85,000 objects that stay, and a probe makes no circles of objects. Without collections the first command
-# of the README takes 0.965 times the processor time: medians of 12 interleaved runs.
-_COLLECT_AT = 100_000
 # The order of commands in `initprobe --help`. Commands that are not named here follow, by name.
 _ORDER = (
     *("tour", "run", "torch", "compare", "sweep", "results", "check", "diff", "merge", "show", "list", "explain"),
@@ -169,7 +166,6 @@ def program() -> None:
     Raises:
         SystemExit: with the exit code, where the process cannot be ended at once.
     """
-    gc.set_threshold(_COLLECT_AT)
     # Else pydantic reads the metadata of every installed package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     if sys.argv[1:2] == ["torch"]:
