@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import statistics
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any, overload
 
@@ -137,3 +138,22 @@ def log10_mean(logs: Sequence[float]) -> float:
     if not math.isfinite(largest):
         return largest
     return largest + math.log10(mean([10 ** (log - largest) for log in logs]))
+
+
+class Scratch(threading.local):
+    """Memory that each thread uses again and again: new pages from the system cost more than the arithmetic."""
+
+    def __init__(self) -> None:
+        """Start with no memory."""
+        self._held: dict[npt.DTypeLike, Array] = {}
+
+    def array(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        """The one array of this thread with that dtype, in the given shape; its old content is lost.
+
+        Args:
+            shape, dtype: of the array.
+        """
+        size = math.prod(shape)
+        if dtype not in self._held or self._held[dtype].size < size:
+            self._held[dtype] = np.empty(size, dtype)
+        return self._held[dtype][:size].reshape(shape)

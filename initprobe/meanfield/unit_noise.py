@@ -14,12 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from initprobe.activations.record import Activation
-from initprobe.arrays import Array
+from initprobe.arrays import Array, Scratch
 from initprobe.meanfield.correlated_pairs import hermite_grid, pair_covariances
 from initprobe.meanfield.layer import Groups, Layer, State, layer_batches, stacked
 
 # Rows of the functions whose layer means fluctuate together: each is followed by its square.
 Z, ZZ, H, HH, SLOPE, SLOPES = range(6)
+
+# The functions on the Hermite grid, and the same times their weights.
+_values, _weighted = Scratch(), Scratch()
 
 # Largest relative error of `E[phi^2]` on the Hermite grid for which the noise is derived.
 _GRID_ERROR = 1e-3
@@ -147,9 +150,12 @@ def _is_cut_off(square: Array, groups: Groups) -> Array:
 
 
 def _functions(activation: Activation, groups: Groups) -> Array:
-    """The six functions of z, z about its mean, on the Hermite grid: `(functions, layers, groups, nodes)`."""
+    """The six functions of z, z about its mean, on the Hermite grid: `(functions, layers, groups, nodes)`.
+
+    They are valid until the next call in this thread.
+    """
     h, d = groups.on_grid(activation)
-    functions = np.empty((6, *h.shape))
+    functions = _values.array((6, *h.shape), np.float64)
     centre = groups.for_biases(groups.over_biases(groups.mean))
     functions[Z] = (groups.mean - centre)[..., None] + np.sqrt(groups.variance)[..., None] * hermite_grid().z
     functions[H], functions[SLOPE] = h, d
@@ -173,12 +179,14 @@ def _same(functions: Array, coefficients: Array, stack: _Stack) -> Array:
     """
     groups, grid = stack.groups, hermite_grid()
     shares, means = groups.shares[:, :, None], groups.over_biases(grid.mean(functions))
-    squares = _products(functions * (shares * grid.weights), functions)
+    weighted = _weighted.array(functions.shape, np.float64)
+    squares = _products(np.multiply(functions, shares * grid.weights, out=weighted), functions)
     covariances = squares - _products(means * groups.sample_shares, means)
     if stack.kurtosis.any():
         # The Gram-Charlier density, `1 + kurtosis/24 He_4`; `analysis` holds He_4 over sqrt(24).
         crossed = _outer(coefficients[..., 0], coefficients[..., 4])
-        excess = _products(functions * (shares * grid.analysis[4]), functions) - crossed - crossed.mT
+        np.multiply(functions, shares * grid.analysis[4], out=weighted)
+        excess = _products(weighted, functions) - crossed - crossed.mT
         covariances += stack.kurtosis[:, None, None] / math.sqrt(24) * excess
     return np.asarray(covariances)
 
