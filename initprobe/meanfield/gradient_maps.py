@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -177,8 +176,7 @@ class _Functions:
         ]
 
 
-@dataclass(frozen=True)
-class _Units:
+class _Units(NamedTuple):
     """The noise of means over the units of stacked layers.
 
     Attributes:

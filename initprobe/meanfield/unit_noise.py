@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,8 +28,7 @@ _values, _weighted = Scratch(), Scratch()
 _GRID_ERROR = 1e-3
 
 
-@dataclass(frozen=True)
-class Noise:
+class Noise(NamedTuple):
     """Fluctuations of the layer means of z, z^2, phi, phi^2, phi', phi'^2; f is any of these six functions.
 
     Attributes:
@@ -58,7 +57,7 @@ class Noise:
 
     def rows(self, start: int, stop: int) -> Noise:
         """The noise of the layers from `start` to before `stop`, counted from 0."""
-        return Noise(*(values[start:stop] for values in vars(self).values()))
+        return Noise(*(values[start:stop] for values in self))
 
     def relative(self, covariances: Array, first: int, second: int) -> Array:
         """Covariance of two functions divided by their means, `(layers,)`.
@@ -75,8 +74,7 @@ class Noise:
         return np.asarray(self.other[:, SLOPE, SLOPE] + self.mean[:, SLOPE] ** 2)
 
 
-@dataclass(frozen=True)
-class _Stack:
+class _Stack(NamedTuple):
     """Layers with equally many groups.
 
     Attributes:
@@ -287,7 +285,7 @@ def noises(activation: Activation, layers: Sequence[Layer], states: Sequence[Sta
     """
     remaining, nodes = iter(layers), len(hermite_grid().z)
     parts = [
-        vars(_noise(activation, list(itertools.islice(remaining, len(batch_states))), batch_states, batch))
+        _noise(activation, list(itertools.islice(remaining, len(batch_states))), batch_states, batch)
         for batch_states in layer_batches(states, nodes)
     ]
-    return Noise(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+    return Noise(*map(np.concatenate, zip(*parts, strict=True)))

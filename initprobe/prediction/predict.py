@@ -6,8 +6,8 @@ import itertools
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -35,8 +35,7 @@ _ROUNDING = 1e-6
 _MOST_LEFT_OUT = math.log(1000), math.log(1.15)
 
 
-@dataclass(frozen=True)
-class NetworkPrediction:
+class NetworkPrediction(NamedTuple):
     """The prediction for every layer of a network, from its config and its measured input.
 
     Attributes:
