@@ -1,7 +1,7 @@
 """How a result shows itself: as a line, a table, a figure, a pandas frame, and in a notebook.
 
 This is the only import of `reports` in this room, made when one of them is asked for. A class of results inherits
-`Shown`, or `HasFigures`, and says how it is printed, what its rows are and how it is drawn.
+`Shown`, or `HasFigures`. It says how it is printed and drawn, and what its rows are.
 """
 
 from __future__ import annotations
