@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from collections.abc import Container, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -46,13 +46,8 @@ def worst(statuses: Iterator[Status]) -> Status:
     return max(statuses, key=_BY_SEVERITY.index, default="ok")
 
 
-class Record(BaseModel):
-    """A frozen part of a result. `null` in JSON stands for what does not apply or was lost; `status` says which."""
-
-    # Schemas are built when they are first used: a run uses half of the records.
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", ser_json_inf_nan="null", serialize_by_alias=True, defer_build=True
-    )
+class InALine:
+    """Shows itself in a line at a Python prompt."""
 
     def __repr__(self) -> str:
         line = self.in_a_line()
@@ -60,6 +55,19 @@ class Record(BaseModel):
 
     def __str__(self) -> str:
         return repr(self)
+
+    def in_a_line(self) -> str:
+        """What it says, in a line."""
+        raise NotImplementedError
+
+
+class Record(InALine, BaseModel):
+    """A frozen part of a result. `null` in JSON stands for what does not apply or was lost; `status` says which."""
+
+    # Schemas are built when they are first used: a run uses half of the records.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ser_json_inf_nan="null", serialize_by_alias=True, defer_build=True
+    )
 
     def in_a_line(self) -> str:
         """Its numbers and words in a line, without lists and inner records."""
@@ -80,6 +88,25 @@ class Record(BaseModel):
                 raise UnknownNameError(f"unknown name {part!r} in {name!r}.{hint if fields else ''}")
             value = None if value is None else getattr(value, part)
         return value
+
+
+def dotted_names(record: type[Record], without: Container[str] = (), prefix: str = "") -> Iterator[str]:
+    """The names of all fields of a record and of the records inside it, as `at` takes them.
+
+    Args:
+        record: its type.
+        without: names of fields to leave out, at any depth.
+        prefix: of every name.
+    """
+    for name, info in record.model_fields.items():
+        parts = (info.annotation, *get_args(info.annotation))
+        inner = next((part for part in parts if isinstance(part, type) and issubclass(part, Record)), None)
+        if name in without:
+            continue
+        if inner is None:
+            yield f"{prefix}{name}"
+        else:
+            yield from dotted_names(inner, without, f"{prefix}{name}.")
 
 
 Kind = TypeVar("Kind", bound=Record)
