@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from initprobe.errors import InputError, UnknownNameError
 from initprobe.registry import suggestion
+from initprobe.results.json_text import parse_json
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -126,12 +127,14 @@ def read_record(kind: type[Kind], text: str | bytes, source: str) -> Kind:
         return kind.model_validate_json(text)
     except ValidationError as error:
         fault = error.errors()[0]
+        if fault["type"] == "json_invalid":
+            parse_json(text, source)  # raises the same error as for all other JSON files
         raise InputError(_fault_in_words(fault), file=source) from None
 
 
 def _fault_in_words(fault: ErrorDetails) -> str:
     if fault["type"] == "json_invalid":
-        return fault["msg"].replace("Invalid JSON", "is not JSON")
+        return fault["msg"].replace("Invalid JSON", "is not JSON")  # a number or a text that only Python accepts
     where = ".".join(str(part) for part in fault["loc"]) or "file"
     words = "is missing" if fault["type"] == "missing" else fault["msg"]
     return f"not a result of initprobe (schema {SCHEMA_VERSION}): {where}: {words}"

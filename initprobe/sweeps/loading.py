@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from initprobe.data.files import RESULT_FILE, STORE_FILE, is_directory, is_file, parse_json, read_json, require_path
+from initprobe.data.files import RESULT_FILE, STORE_FILE, is_directory, is_file, read_json, require_path
 from initprobe.errors import InputError
 from initprobe.meanfield.phase_diagram import PhaseDiagram
 from initprobe.results.base import read_record
 from initprobe.results.coordinate_check import CoordinateCheck
+from initprobe.results.json_text import parse_json
 from initprobe.results.recommendation import Recommendation
 from initprobe.results.run import ProbeResult
 from initprobe.results.spectrum import Spectrum
