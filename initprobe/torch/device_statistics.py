@@ -117,11 +117,11 @@ def _counts(parts: Parts, keys_of: Callable[[Any], Any], size: int) -> Any:
     dtype = torch.int32 if sum(part.shape[1] for part in parts) <= _COUNTER_LIMIT else torch.int64
     counters = torch.zeros(rows * tables * size, dtype=dtype, device=device)
     starts = torch.arange(0, len(counters), size, device=device).reshape(rows, 1, tables)
-    one = torch.ones((), dtype=dtype, device=device)
+    step = torch.ones((), dtype=dtype, device=device)
     for part in parts:
         used = math.gcd(part.shape[1], tables)
         places = (keys_of(part).reshape(rows, -1, used) + starts[..., :used]).reshape(-1)
-        counters.scatter_add_(0, places, one.expand(len(places)))
+        counters.scatter_add_(0, places, step.expand(len(places)))
     return counters.reshape(rows, tables, size).sum(1, dtype=dtype)
 
 
@@ -141,10 +141,13 @@ def _cells(part: Any) -> Any:
 
 
 def _directions(stack: Any) -> tuple[Any, Any]:
-    """Samples with a direction, and the squared length of the sum of their unit vectors, of each array of a stack.
+    """What the mean cosine between the samples of each array of a stack follows from.
 
     Args:
         stack: `(arrays, samples, entries)`.
+
+    Returns:
+        How many samples have a direction, and the squared length of the sum of their unit vectors.
     """
     samples = max(_PART // stack[:, 0].numel(), 1)
     each = [_unit_sums(part.to(torch.float64, copy=True)) for part in stack.split(samples, 1)]

@@ -1,7 +1,7 @@
 """From a PyTorch tensor to the statistics that every result has. Only this file of the room uses the engine.
 
 A tensor is measured while it exists, block by block, by the code that measures a NumPy layer. No tensor is kept. Small
-tensors, and those on a CUDA device, are copied and measured together: for these calls cost more than the arithmetic.
+tensors, and those on a CUDA device, are copied and measured together. Calls cost more there than the arithmetic.
 """
 
 from __future__ import annotations
