@@ -42,14 +42,22 @@ if TYPE_CHECKING:
     from initprobe.initializers.catalogue import INITIALIZERS
     from initprobe.initializers.distributions import Distribution
     from initprobe.initializers.record import Initializer
+    from initprobe.meanfield.phase_diagram import PhaseDiagram
     from initprobe.probe.run import run
+    from initprobe.results.coordinate_check import CoordinateCheck
+    from initprobe.results.gain import Gain
+    from initprobe.results.recommendation import Recommendation
     from initprobe.results.run import ProbeResult
+    from initprobe.results.spectrum import Spectrum
     from initprobe.studies.comparison import Comparison, compare
-    from initprobe.studies.recommendation import Recommendation, recommend
+    from initprobe.studies.recommendation import recommend
     from initprobe.studies.spectrum import spectrum
     from initprobe.studies.theory import gain, phase
     from initprobe.studies.width import width
-    from initprobe.sweeps.python import Sweep, load, sweep
+    from initprobe.sweeps.differences import Differences, diff
+    from initprobe.sweeps.loading import load
+    from initprobe.sweeps.python import sweep
+    from initprobe.sweeps.swept import Sweep
 
 # Resolved on first use (PEP 562): importing initprobe loads neither NumPy nor pydantic.
 _HOMES = {
@@ -59,17 +67,23 @@ _HOMES = {
     "Band": "activations.record",
     "Comparison": "studies.comparison",
     "ConfigError": "errors",
+    "CoordinateCheck": "results.coordinate_check",
+    "Differences": "sweeps.differences",
     "Distribution": "initializers.distributions",
+    "Gain": "results.gain",
     "Initializer": "initializers.record",
     "InitprobeError": "errors",
+    "PhaseDiagram": "meanfield.phase_diagram",
     "ProbeConfig": "config.probe_config",
     "ProbeResult": "results.run",
-    "Recommendation": "studies.recommendation",
-    "Sweep": "sweeps.python",
+    "Recommendation": "results.recommendation",
+    "Spectrum": "results.spectrum",
+    "Sweep": "sweeps.swept",
     "activation": "activations.own",
     "compare": "studies.comparison",
+    "diff": "sweeps.differences",
     "gain": "studies.theory",
-    "load": "sweeps.python",
+    "load": "sweeps.loading",
     "phase": "studies.theory",
     "recommend": "studies.recommendation",
     "run": "probe.run",
@@ -85,15 +99,21 @@ __all__ = [
     "Band",
     "Comparison",
     "ConfigError",
+    "CoordinateCheck",
+    "Differences",
     "Distribution",
+    "Gain",
     "Initializer",
     "InitprobeError",
+    "PhaseDiagram",
     "ProbeConfig",
     "ProbeResult",
     "Recommendation",
+    "Spectrum",
     "Sweep",
     "activation",
     "compare",
+    "diff",
     "gain",
     "load",
     "phase",

@@ -6,16 +6,16 @@ Only regular files are read. A device never ends, a pipe may wait without end, a
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from initprobe.data.machine import available_bytes
-from initprobe.errors import InputError, MemoryLimitError
+from initprobe.errors import ConfigError, InputError, MemoryLimitError
+from initprobe.formatting import shown
 
 Kind = Literal["file", "directory", "pipe", "device", "socket", "nothing"]
 
@@ -58,6 +58,20 @@ def kind_of(path: Path) -> Kind:
     if stat.S_ISDIR(mode):
         return "directory"
     return "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
+
+
+def require_path(field: str, path: object) -> None:
+    """Refuse an argument that is no path.
+
+    Args:
+        field: its name.
+        path: its value.
+
+    Raises:
+        ConfigError: it is neither text nor a `Path`.
+    """
+    if not isinstance(path, str | Path):
+        raise ConfigError(f"must be a path, not {shown(repr(path))}", field=field)
 
 
 def is_file(path: Path) -> bool:
@@ -135,26 +149,6 @@ def read_json(path: Path) -> bytes:
         if size > len(start) and not start.lstrip().startswith((b"{", b"[")):
             raise InputError("is not JSON: it begins with neither { nor [", file=path)
         return start + file.read()
-
-
-def parse_json(text: bytes, path: Path) -> Any:
-    """What the text of a JSON file holds.
-
-    Args:
-        text: from `read_json`.
-        path: of the file, for the error.
-
-    Raises:
-        InputError: it is not JSON; names the line.
-    """
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"is not JSON: {error.msg}", file=path, line=error.lineno) from None
-    except UnicodeDecodeError:
-        raise InputError("is not JSON: it is not UTF-8 text", file=path) from None
-    except (ValueError, RecursionError) as error:  # a number of too many digits, or too many brackets
-        raise InputError(f"is not JSON: {error}", file=path) from None
 
 
 def check_room(path: Path, needed: int) -> None:
