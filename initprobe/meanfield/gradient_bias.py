@@ -122,7 +122,7 @@ def gradient_biases(activation: Activation, layers: Sequence[Layer], states: Seq
 
 
 def _passed_back(layers: Sequence[Layer], maps: Array, lengths: LengthMap, first: State) -> tuple[Array, Array, Array]:
-    """The parts of dL/dh and the mean square of dL/dz at each layer, and the shares that the samples have in them.
+    """The parts of dL/dh and the mean square of dL/dz at each layer, and the shares of the samples.
 
     Each layer has its own common factor.
 

@@ -1,4 +1,4 @@
-"""What a result says of a net as a whole: the findings that count, the most severe of them, and whether it survives."""
+"""What a result says of a whole net: the findings that count, the most severe of them, and whether it survives."""
 
 from __future__ import annotations
 
