@@ -1,4 +1,4 @@
-"""What a result says of a whole net: the findings that count, the most severe of them, and whether it survives."""
+"""The outcome of a result: the findings that count, the most severe of them, and whether the net survives."""
 
 from __future__ import annotations
 
