@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from initprobe.arrays import Array
+from initprobe.torch.theory.groups import group_of, is_by_place
 from initprobe.torch.theory.mapped import is_taken, taken, taken_back
-from initprobe.torch.theory.moments import ALIKE, Moments, NoRule, alike, broadcast, gaussian_noise, is_by_place
-from initprobe.torch.theory.places import MOST_PLACES, axes_by_place, from_matrices, matrices, without_places
+from initprobe.torch.theory.moments import ALIKE, Moments, NoRule, alike, broadcast, gaussian_noise
+from initprobe.torch.theory.places import axes_by_place, blocks, from_blocks, moved, without_places
 from initprobe.torch.theory.regrouping import regrouped
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, axis_of, first, names
 from initprobe.torch.theory.trace import Node
@@ -177,7 +178,7 @@ def _chosen(node: Node, source: Node, given: Moments) -> tuple[int, int | slice]
     axis, part = taken
     if axis in axes_by_place(given):
         return taken
-    is_sequence = len(source.shape) == 3 and axis == 1 and source.shape[1] <= MOST_PLACES
+    is_sequence = len(source.shape) == 3 and axis == 1 and source.shape[1] > 1
     return taken if is_sequence and isinstance(part, int) else None
 
 
@@ -208,24 +209,28 @@ def taken_place(node: Node) -> tuple[int, int, int] | None:
 
 def _row(given: Moments, chosen: tuple[int, int | slice], shape: tuple[int, ...]) -> Moments:
     axis, places = chosen
-    held = matrices(given.pairs, given.shape[axis], axis)
+    size = given.shape[axis]
+    held = blocks(given.pairs, size, axis)
     if isinstance(places, int):
-        return replace(given, shape=shape, pairs=held[..., places, places], bent=None, along=None, levels=ALIKE)
-    made = from_matrices(held[..., places, places], axis)
+        own = held[..., -1, group_of(size)[places]]
+        return replace(given, shape=shape, pairs=own, bent=None, along=None, levels=ALIKE)
+    source = np.arange(size)[places]
+    made = from_blocks(moved(held, source, size), len(source), axis)
     made = made.take([0], axis) if shape[axis] == 1 else made
     return replace(given, shape=shape, pairs=made, bent=None, along=None, levels=ALIKE)
 
 
 def _row_back(gradient: Moments, chosen: tuple[int, int | slice], shape: tuple[int, ...]) -> Moments:
     axis, places = chosen
+    size, source = shape[axis], np.full(shape[axis], -1)
     if isinstance(places, int):
-        own = gradient.pairs[..., None, None]
-        places = slice(places % shape[axis], places % shape[axis] + 1)
+        held, before = np.stack([gradient.pairs[..., None]] * 2, -2), 1
+        source[places] = 0
     else:
-        own = matrices(gradient.pairs, gradient.shape[axis], axis)
-    full = np.zeros((*own.shape[:-2], shape[axis], shape[axis]))
-    full[..., places, places] = own
-    return Moments(shape, 0.0, from_matrices(full, axis), gradient.noise)
+        before = gradient.shape[axis]
+        held = blocks(gradient.pairs, before, axis)
+        source[places] = np.arange(before)
+    return Moments(shape, 0.0, from_blocks(moved(held, source, before), size, axis), gradient.noise)
 
 
 def _cut(node: Node, source: Node, axes: Sequence[int | None]) -> set[int]:

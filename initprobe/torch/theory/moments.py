@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from initprobe.arrays import Array
+from initprobe.torch.theory.groups import group_sizes, is_by_place, place_index, place_shares, same_places
 
 Shape = tuple[int, ...]
 ALIKE: Mapping[int, Array] = MappingProxyType({})  # levels of places that are all alike
@@ -216,7 +217,7 @@ def shares(size: int, length: int) -> Array:
     if length == 1:
         return np.ones(1)
     if is_by_place(size, length):
-        return np.append(0.0, np.full(size * size, 1 / size**2))
+        return place_shares(size, length)
     if length == 2 and size != 2:
         return np.array([1 / size, 1 - 1 / size])
     weights = 2.0 * (size - np.arange(length)) / size**2
@@ -243,7 +244,7 @@ def apart(size: int, length: int) -> Array:
     weights = shares(size, length).copy()
     weights[0] = 0
     if is_by_place(size, length):
-        weights[1 :: size + 1] = 0
+        weights[same_places(size, length)] = 0
     return np.asarray(weights / max(weights.sum(), 1e-300))
 
 
@@ -261,15 +262,6 @@ def alike(pairs: Array, size: int, axis: int) -> Array:
     return np.stack([np.take(pairs, 0, axis), other], axis)
 
 
-def is_by_place(size: int, length: int) -> bool:
-    """Whether an axis of this size has all pairs of places: index 0 is their mean at the same place.
-
-    Args:
-        size, length: places along the axis, and indices of `pairs` along it.
-    """
-    return size > 1 and length == size * size + 1
-
-
 def lengthened(pairs: Array, length: int, axis: int, size: int = 0) -> Array:
     """`pairs` with this many indices along an axis: places further apart are all alike.
 
@@ -281,9 +273,23 @@ def lengthened(pairs: Array, length: int, axis: int, size: int = 0) -> Array:
     """
     have = pairs.shape[axis]
     if have < length and is_by_place(size, length):
-        apart_by = np.abs(np.subtract.outer(np.arange(size), np.arange(size))).ravel()
-        return np.asarray(np.take(pairs, np.minimum(np.append(0, apart_by), have - 1), axis))
+        return np.asarray(np.take(pairs, _index_by_place(size, have, length), axis))
     return pairs if have >= length else np.take(pairs, np.minimum(np.arange(length), have - 1), axis)
+
+
+@lru_cache(maxsize=64)
+def _index_by_place(size: int, have: int, length: int) -> Array:
+    """The index of `pairs` with `have` indices for each index by place or by group."""
+    if have > 2 and is_by_place(size, have):
+        return np.append(0, place_index(size, have).ravel())
+    if length == size * size + 1:
+        distances = np.abs(np.subtract.outer(np.arange(size), np.arange(size))).ravel()
+        return np.minimum(np.append(0, distances), have - 1)
+    sizes = group_sizes(size)
+    middles = np.cumsum(sizes) - (sizes + 1) / 2
+    distances = np.abs(np.subtract.outer(middles, middles)).round().astype(int)
+    np.fill_diagonal(distances, (sizes + 1) // 3)  # the mean distance of two places of a group
+    return np.minimum(np.concatenate([[0], distances.ravel(), np.zeros(len(sizes), int)]), have - 1)
 
 
 def matched(moments: Sequence[Moments]) -> tuple[Shape, list[Array]]:

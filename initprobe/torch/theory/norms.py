@@ -10,8 +10,8 @@ import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.torch.theory.arrange import reduced_axes
-from initprobe.torch.theory.moments import Moments, NoRule, is_by_place, lengthened, matched, shares
-from initprobe.torch.theory.places import axes_by_place, deviations, settled, without_places
+from initprobe.torch.theory.moments import Moments, NoRule, lengthened, matched, shares
+from initprobe.torch.theory.places import axes_by_place, deviations, settled, weighted_shares, without_places
 from initprobe.torch.theory.regrouping import regrouped
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, constant, first, names
 from initprobe.torch.theory.trace import Constant, Node
@@ -192,12 +192,7 @@ def _length_noise(normal: Moments, gradient: Moments, axes: Sequence[int]) -> fl
         if axis in axes or axis not in places:
             weights.append(shares(size, length))
             continue
-        index = tuple(slice(None) if place == axis else 0 for place in range(gradient.pairs.ndim))
-        own = np.maximum(np.diagonal(gradient.pairs[index][1:].reshape(size, size)), 0)
-        pairs = np.outer(own, own) / max(own.sum() ** 2, 1e-300)
-        is_known = is_by_place(size, length)
-        alone = np.trace(pairs)
-        weights.append(np.append(0.0, pairs.ravel()) if is_known else np.array([alone, 1 - alone])[:length])
+        weights.append(weighted_shares(gradient, axis, length))
     for share in weights:
         spread = np.tensordot(spread, share, (0, 0))
     return max(float(spread.item()), 0.0)

@@ -18,13 +18,14 @@ from initprobe.torch.graph import Operation, Value
 from initprobe.torch.measure import Track, array_of, is_measured
 from initprobe.torch.theory.known_entries import measured_moments
 from initprobe.torch.theory.moments import Moments
-from initprobe.torch.theory.places import MOST_PLACES, from_matrices
+from initprobe.torch.theory.places import from_matrices, grouped
 from initprobe.torch.theory.tensor_facts import WITH_FACTS, tensor_facts
 
 _MOST_SAMPLES = 8  # of the model's input, from which its moments are taken
 _MOST_ENTRIES = 1 << 14  # of a constant, from which its moments are taken
 _SMALL_KERNEL = 64  # entries of a kernel
 _SMALL = 1 << 10  # entries of vectors that are measured together
+_MOST_FACTORS = 4096  # places of a constant whose pairs of places are taken
 _MOST_PAIRED = 1 << 21  # entries of a constant whose pairs are taken
 _FINITE = 1e8  # mean square from which on a constant masks logits
 _WITH_PAIRS = frozenset(("same", "shift", "scale", "sum", "gate", "cat"))
@@ -303,14 +304,15 @@ def _uneven(weight: Any) -> float:
 def _moments_of(values: Array, is_factor: bool) -> Moments:
     """The moments of a constant; of factors per place, such as those that rotate queries, for each pair of places."""
     places, units = values.shape[-2:]
-    if not is_factor or values.size > places * units or not 1 < places <= MOST_PLACES or units == 1:
+    if not is_factor or values.size > places * units or not 1 < places <= _MOST_FACTORS or units == 1:
         return measured_moments(values, pictures=False)
     rows = np.asarray(values, float).reshape(places, units)
     total = rows.sum(1)
     same = rows @ rows.T
     held = np.stack([same / units, (np.outer(total, total) - same) / (units * (units - 1))])
     shape = (*(1 for _ in values.shape[:-2]), 2, places, places)
-    return Moments(values.shape, float(rows.mean()), from_matrices(held.reshape(shape), values.ndim - 2))
+    pairs = grouped(from_matrices(held.reshape(shape), values.ndim - 2), places, values.ndim - 2)
+    return Moments(values.shape, float(rows.mean()), pairs)
 
 
 def _take_pairs(arguments: tuple[Any, ...], call: Call, is_factor: bool) -> None:
