@@ -65,9 +65,8 @@ class Moments:
         gain: of a gradient, its mean square where the activation before it has a slope, over that at all entries.
         masked: of a gradient that went back through a function, that function; None elsewhere.
         merged: the pairs of a view that merged axes, and the moments before that; they hold for these pairs only.
-        even: the pairs behind a padded convolution, and these without what all places have in common and lose near the
-            border: their mean product falls with distance, and a norm takes it off at each place. They hold for these
-            pairs only.
+        even: the pairs behind a padded convolution; then `even_pairs` and `even_levels`, which hold for these pairs
+            only. What all places have in common is less near the border. A norm takes the mean off each place.
         along: the mean product of two entries, each times its standardized Gaussian entry. It is of a gradient that
             went back through a function. None elsewhere.
         shared: mean squared correlation of two units over samples, such as `1 / fan_in` of two rows of weights.
@@ -89,7 +88,7 @@ class Moments:
     gain: float = 1.0
     masked: Bent | None = None
     merged: tuple[Array, Moments] | None = None
-    even: tuple[Array, Array] | None = None
+    even: tuple[Array, Array, Mapping[int, Array]] | None = None
     shared: float = 0.0
     common: float = 0.0
     rise: float = 0.0
@@ -101,9 +100,14 @@ class Moments:
         return self.law[1] if self.law is not None and self.law[0] is self.pairs else None
 
     @property
-    def level_pairs(self) -> Array:
-        """The pairs, in which what all places have in common is the same at every distance."""
+    def even_pairs(self) -> Array:
+        """The pairs as a norm sees them that takes the mean of all places off each place."""
         return self.even[1] if self.even is not None and self.even[0] is self.pairs else self.pairs
+
+    @property
+    def even_levels(self) -> Mapping[int, Array]:
+        """The levels of the variance about that mean."""
+        return self.even[2] if self.even is not None and self.even[0] is self.pairs else self.levels
 
     @property
     def before_merge(self) -> Moments | None:

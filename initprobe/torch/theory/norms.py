@@ -29,13 +29,15 @@ def normalised(given: Moments, axes: Sequence[int], eps: float, centred: bool = 
         centred: subtract the mean; a norm by root mean square does not.
     """
     given = without_places(given) if set(axes) & set(axes_by_place(given)) else given
-    pairs = given.pairs - given.averaged(axes) if centred else given.pairs
+    is_even = centred and set(range(2, len(given.shape))) <= set(axes)
+    held, held_levels = (given.even_pairs, given.even_levels) if is_even else (given.pairs, given.levels)
+    pairs = held - given.averaged(axes, held) if centred else held
     variance = deviations(given, pairs, eps)
     own = float(variance[(0,) * pairs.ndim])
     if own <= 0:
         return Moments(given.shape, 0.0, np.zeros_like(pairs)), np.ones(())
     mean = 0.0 if centred else given.mean / own**0.5
-    levels = {axis: level for axis, level in given.levels.items() if axis in axes}  # each other place has its own norm
+    levels = {axis: level for axis, level in held_levels.items() if axis in axes}  # each other place has its own norm
     return Moments(given.shape, mean, settled(given, pairs / variance), levels=levels, shared=given.shared), variance
 
 
@@ -64,7 +66,7 @@ def denormalised(
     along = rest[0] if rest else outer * own
     spread = _spread(here, axes)
     if given is not None and given.shape == normal.shape and 1 not in axes:
-        even = given.level_pairs
+        even = given.even_pairs
         scale = max(given.square - float(given.averaged(axes).flat[0]), 1e-300)
         spread = _spread(replace(given, pairs=(even - given.averaged(axes, even)) / scale), axes)
     factor, levels = _by_level(given, normal, axes, gradient)
