@@ -98,3 +98,24 @@ def place_shares(size: int, length: int) -> Array:
 def same_places(size: int, length: int) -> slice:
     """The indices of `pairs` of `is_by_place` that are of one place and itself."""
     return slice(1, None, size + 1) if length == size * size + 1 else slice(-len(group_sizes(size)), None)
+
+
+@lru_cache(maxsize=64)
+def lengthened_index(size: int, have: int, length: int) -> Array:
+    """The index of `pairs` with `have` indices for each of `length` indices by place or by group.
+
+    Args:
+        size: places along the axis.
+        have, length: indices of `pairs` along it before and after.
+    """
+    if have > 2 and is_by_place(size, have):
+        return np.append(0, place_index(size, have).ravel())
+    if length == size * size + 1:
+        distances = np.abs(np.subtract.outer(np.arange(size), np.arange(size))).ravel()
+        return np.asarray(np.minimum(np.append(0, distances), have - 1))
+    sizes = group_sizes(size)
+    middles = np.cumsum(sizes) - (sizes + 1) / 2
+    distances = np.abs(np.subtract.outer(middles, middles)).round().astype(int)
+    np.fill_diagonal(distances, (sizes + 1) // 3)  # the mean distance of two places of a group
+    every = np.concatenate([[0], distances.ravel(), np.zeros(len(sizes), int)])
+    return np.asarray(np.minimum(every, have - 1))

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from initprobe.arrays import Array
-from initprobe.torch.theory.groups import group_sizes, is_by_place, place_index, place_shares, same_places
+from initprobe.torch.theory.groups import is_by_place, lengthened_index, place_shares, same_places
 
 Shape = tuple[int, ...]
 ALIKE: Mapping[int, Array] = MappingProxyType({})  # levels of places that are all alike
@@ -277,23 +277,8 @@ def lengthened(pairs: Array, length: int, axis: int, size: int = 0) -> Array:
     """
     have = pairs.shape[axis]
     if have < length and is_by_place(size, length):
-        return np.asarray(np.take(pairs, _index_by_place(size, have, length), axis))
+        return np.asarray(np.take(pairs, lengthened_index(size, have, length), axis))
     return pairs if have >= length else np.take(pairs, np.minimum(np.arange(length), have - 1), axis)
-
-
-@lru_cache(maxsize=64)
-def _index_by_place(size: int, have: int, length: int) -> Array:
-    """The index of `pairs` with `have` indices for each index by place or by group."""
-    if have > 2 and is_by_place(size, have):
-        return np.append(0, place_index(size, have).ravel())
-    if length == size * size + 1:
-        distances = np.abs(np.subtract.outer(np.arange(size), np.arange(size))).ravel()
-        return np.minimum(np.append(0, distances), have - 1)
-    sizes = group_sizes(size)
-    middles = np.cumsum(sizes) - (sizes + 1) / 2
-    distances = np.abs(np.subtract.outer(middles, middles)).round().astype(int)
-    np.fill_diagonal(distances, (sizes + 1) // 3)  # the mean distance of two places of a group
-    return np.minimum(np.concatenate([[0], distances.ravel(), np.zeros(len(sizes), int)]), have - 1)
 
 
 def matched(moments: Sequence[Moments]) -> tuple[Shape, list[Array]]:

@@ -47,7 +47,7 @@ class PlaceMap:
     @cached_property
     def open_places(self) -> Array:
         """Mean number of places that get a factor, by group."""
-        return self._mean_rows((self.matrix > 0).astype(float)).sum(1)
+        return np.asarray(self._mean_rows((self.matrix > 0).astype(float)).sum(1))
 
     @cached_property
     def _square_rows(self) -> Array:
@@ -108,7 +108,7 @@ class PlaceMap:
         return np.asarray(self.sums @ held[..., :-1, :])
 
     def crossed(self, constant: Array, linear: Array, square: Array) -> Array:
-        """The mean over places `l` before of `m_jl (a_il + b_il m_il + c_il m_il^2)`, as blocks of places i and j after.
+        """The sum over places `l` before of `m_jl (a_il + b_il m_il + c_il m_il^2)`, as blocks of places i, j after.
 
         Args:
             constant: a, `(..., groups, groups before)`.

@@ -78,9 +78,9 @@ def blocks(pairs: Array, size: int, axis: int) -> Array:
         axis: of the tensor.
 
     Returns:
-        `(..., groups + 1, groups)`, with the other axes of `pairs` in order before. The first rows are the mean products
-        at two different places of two groups, the last row those at the same place. A group of one place has that in
-        both.
+        `(..., groups + 1, groups)`, with the other axes of `pairs` in order before. The first rows are the mean
+        products at two different places of two groups, the last row those at the same place. A group of one place has
+        that in both.
     """
     count = len(group_sizes(size))
     if size > MOST_PLACES and pairs.shape[axis] == grouped_length(size):
@@ -288,7 +288,7 @@ def strengthened(pairs: Array, moments: Moments, factor: float) -> Array:
         factor: of the products of an entry with itself.
     """
     pairs = pairs.copy()
-    index: list[int | slice] = [0] * pairs.ndim
+    index: list[int | slice | Array] = [0] * pairs.ndim
     pairs[tuple(index)] *= factor
     for axis in _axes(moments, pairs):
         size, length = moments.shape[axis], pairs.shape[axis]

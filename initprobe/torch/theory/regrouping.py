@@ -10,14 +10,8 @@ from functools import reduce
 import numpy as np
 
 from initprobe.arrays import Array
-from initprobe.torch.theory.moments import (
-    ALIKE,
-    Moments,
-    NoRule,
-    alike,
-    is_by_place,
-    shares,
-)
+from initprobe.torch.theory.groups import is_by_place
+from initprobe.torch.theory.moments import ALIKE, Moments, NoRule, alike, shares
 
 
 def regrouped(moments: Moments, shape: Sequence[int]) -> Moments:
