@@ -42,10 +42,15 @@ if TYPE_CHECKING:
     from initprobe.initializers.catalogue import INITIALIZERS
     from initprobe.initializers.distributions import Distribution
     from initprobe.initializers.record import Initializer
+    from initprobe.meanfield.phase_diagram import PhaseDiagram
     from initprobe.probe.run import run
+    from initprobe.results.coordinate_check import CoordinateCheck
+    from initprobe.results.gain import Gain
+    from initprobe.results.recommendation import Recommendation
     from initprobe.results.run import ProbeResult
+    from initprobe.results.spectrum import Spectrum
     from initprobe.studies.comparison import Comparison, compare
-    from initprobe.studies.recommendation import Recommendation, recommend
+    from initprobe.studies.recommendation import recommend
     from initprobe.studies.spectrum import spectrum
     from initprobe.studies.theory import gain, phase
     from initprobe.studies.width import width
@@ -59,12 +64,16 @@ _HOMES = {
     "Band": "activations.record",
     "Comparison": "studies.comparison",
     "ConfigError": "errors",
+    "CoordinateCheck": "results.coordinate_check",
     "Distribution": "initializers.distributions",
+    "Gain": "results.gain",
     "Initializer": "initializers.record",
     "InitprobeError": "errors",
+    "PhaseDiagram": "meanfield.phase_diagram",
     "ProbeConfig": "config.probe_config",
     "ProbeResult": "results.run",
-    "Recommendation": "studies.recommendation",
+    "Recommendation": "results.recommendation",
+    "Spectrum": "results.spectrum",
     "Sweep": "sweeps.python",
     "activation": "activations.own",
     "compare": "studies.comparison",
@@ -85,12 +94,16 @@ __all__ = [
     "Band",
     "Comparison",
     "ConfigError",
+    "CoordinateCheck",
     "Distribution",
+    "Gain",
     "Initializer",
     "InitprobeError",
+    "PhaseDiagram",
     "ProbeConfig",
     "ProbeResult",
     "Recommendation",
+    "Spectrum",
     "Sweep",
     "activation",
     "compare",

@@ -77,7 +77,7 @@ def test_every_command_runs(line, tmp_path, initprobe):
     outcome = initprobe(*shlex.split(line)[1:], *smaller(line))
     forget_modules()
     assert outcome.code == 0, outcome.err
-    assert outcome.out
+    assert outcome.out or outcome.err.startswith("warning: baseline.db: no baseline yet")
 
 
 def test_verdict_is_what_a_run_says():

@@ -248,11 +248,21 @@ def _was_interrupted(error: BaseException | None) -> bool:
 
 def _show(error: click.ClickException) -> None:
     """Print an error of click: the usage of the command, then one line without control characters."""
+    if isinstance(error, click.NoSuchOption) and error.ctx:
+        error = click.UsageError(_unknown_option(error.option_name, error.ctx), error.ctx)
     text = io.StringIO()
     error.show(text)
     usage, start, fault = text.getvalue().partition(_ERROR)
     words = (fault or error.format_message()).replace("\n\t", " ")  # as click lists the choices of an argument
     click.echo(usage + start + message(words), err=True)
+
+
+def _unknown_option(name: str, ctx: click.Context) -> str:
+    """What helps, with the options of all commands in view."""
+    from initprobe.cli.option_hints import unknown_option
+
+    commands = ((each, cli.get_command(ctx, each)) for each in COMMANDS)
+    return unknown_option(name, ctx, {each: command for each, command in commands if command})
 
 
 def _fault_of_system(error: OSError) -> str | None:

@@ -20,10 +20,11 @@ from typing import Any, TypeVar
 
 import click
 
-from initprobe.errors import ConfigError
+from initprobe.errors import ConfigError, InitprobeError
 
 Options = TypeVar("Options")
 _MAKE, _GROUP = "make", "group"
+_NOTES = f"{__name__}.notes"
 # A hyphen at which no line breaks; help is wrapped with it, so that the names of options stay whole.
 _NO_BREAK = "\N{NON-BREAKING HYPHEN}"
 
@@ -139,22 +140,43 @@ class Command(click.Command):
         Raises:
             ConfigError: an option or an argument is an empty text, as `"$FILE"` is where FILE is not set.
         """
+        words = list(args)
         rest = super().parse_args(ctx, args)
         if not ctx.resilient_parsing:
             for parameter in self.params:
-                _check_not_empty(parameter, ctx.params.get(parameter.name or ""))
+                _check_not_empty(parameter, ctx.params.get(parameter.name or ""), ctx.command_path)
+            self._keep_repeated(ctx, words)
         return rest
 
+    def _keep_repeated(self, ctx: click.Context, words: list[str]) -> None:
+        """Keep a note for each option that was given several times."""
+        order = self.make_parser(ctx).parse_args(words)[2]
+        if len(set(order)) < len(order):
+            from initprobe.cli.option_hints import repeated_options
+
+            ctx.meta[_NOTES] = list(repeated_options(order, ctx.params))
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command.
+        """Run the command; at its end say which value counted of options that were given several times.
 
         Raises:
             ConfigError: an error from inside. It names options, not the arguments of Python or the fields of a config.
+            InitprobeError: another one from inside.
         """
         try:
-            return super().invoke(ctx)
+            outcome = super().invoke(ctx)
         except ConfigError as error:
             raise in_options(error, _options_by_field(self.params)) from None
+        except InitprobeError:
+            _print_notes(ctx)
+            raise
+        _print_notes(ctx)
+        return outcome
+
+
+def _print_notes(ctx: click.Context) -> None:
+    for line in ctx.meta.get(_NOTES, ()):
+        click.echo(line, err=True)
 
 
 def _options_by_field(parameters: Iterable[click.Parameter]) -> dict[str, str]:
@@ -178,10 +200,13 @@ def in_options(error: ConfigError, options: Mapping[str, str]) -> ConfigError:
     return type(error)(text, field=place, line=error.line)
 
 
-def _check_not_empty(parameter: click.Parameter, value: Any) -> None:
+def _check_not_empty(parameter: click.Parameter, value: Any, command: str) -> None:
     if value == "" or (isinstance(value, tuple) and "" in value):
-        name = parameter.opts[-1] if isinstance(parameter, click.Option) else parameter.human_readable_name
-        raise ConfigError("is empty; give a value" + ", or leave it out" * (not parameter.required), field=name)
+        if isinstance(parameter, click.Argument):
+            raise ConfigError(f"an argument of `{command}` is empty; its --help says what to give")
+        raise ConfigError(
+            "is empty; give a value" + ", or leave it out" * (not parameter.required), field=parameter.opts[-1]
+        )
 
 
 def command_of(kind: type[Options], *, help: str | None) -> Callable[[Callable[[Options], None]], Command]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from initprobe.contract.document import Contract, contract_text
 from initprobe.contract.parameter import Parameter
-from initprobe.contract.patterns import Clause, assign, miscounted
+from initprobe.contract.patterns import Clause, assign, miscounted, most_specific
 from initprobe.contract.recognise import Group, recognise
 from initprobe.contract.rules import MEASURED, read_rule
+from initprobe.errors import ConfigError
 from initprobe.formatting import counted, listed
 
 HEAD = """Written by `initprobe torch --lock`. One line per group of parameters that are initialized alike.
@@ -36,40 +37,53 @@ def _counted(group: Group) -> Group:
 
 
 def settled(parameters: Sequence[Parameter], lock: Contract) -> tuple[list[Parameter], list[Clause], tuple[str, ...]]:
-    """The part of a model that its lock knows, and the changes of names.
+    """The part of a model that can be compared with its lock, and how the rest has changed.
 
     Args:
         parameters: of the model as it is now.
         lock: written from the model as it was.
 
     Returns:
-        The parameters that a clause covers, and the clauses that cover one, without their numbers. The last part has
-        one line for each kind of change of the names.
-
-    Raises:
-        ConfigError: two clauses cover one parameter.
+        The parameters to which a rule of the lock can be applied. The clauses that cover one, without their numbers.
+        One line for each kind of change.
     """
-    matched = [clause for clause in lock.clauses if any(clause.matches(parameter.names) for parameter in parameters)]
-    uncounted = [replace(clause, count=None) for clause in matched]
-    kept = [
-        parameter
-        for parameter in parameters
-        if lock.default is not None or any(clause.matches(parameter.names) for clause in uncounted)
-    ]
-    covered = assign({parameter.name: parameter.names for parameter in kept}, uncounted, lock.default)
-    changes = (*_changed_names(parameters, covered, matched, lock), *_changed_counts(covered, matched))
-    return kept, uncounted, changes
+    matching = {each.name: [clause for clause in lock.clauses if clause.matches(each.names)] for each in parameters}
+    new = [name for name, clauses in matching.items() if not clauses and lock.default is None]
+    known = [parameter for parameter in parameters if parameter.name not in new]
+    misfits = [each.name for each in known if not _fits(each, matching[each.name], lock.default)]
+    kept = [parameter for parameter in known if parameter.name not in misfits]
+    used = _used(lock, [matching[parameter.name] for parameter in kept])
+    clauses = [replace(clause, count=None) for clause in used]
+    covered = assign({parameter.name: parameter.names for parameter in kept}, clauses, lock.default)
+    partly_used = _used(lock, [matching[name] for name in misfits])
+    counts = _changed_counts(covered, [clause for clause in used if clause not in partly_used])
+    return kept, clauses, (*_changed_names(_gone(lock, matching), new, misfits), *counts)
 
 
-def _changed_names(
-    parameters: Sequence[Parameter], covered: Mapping[str, Clause], matched: Sequence[Clause], lock: Contract
-) -> Iterator[str]:
-    gone = [clause.pattern for clause in lock.clauses if clause not in matched and not clause.optional]
-    new = [parameter.name for parameter in parameters if parameter.name not in covered]
-    if gone:
-        yield f"gone since the lock: {listed(gone)}; {RENEW}"
-    if new:
-        yield f"new since the lock: {listed(new)}; {RENEW}"
+def _used(lock: Contract, matching: Iterable[Sequence[Clause]]) -> list[Clause]:
+    """The clauses of the lock that match a parameter, in the order of the lock."""
+    patterns = {clause.pattern for clauses in matching for clause in clauses}
+    return [clause for clause in lock.clauses if clause.pattern in patterns]
+
+
+def _gone(lock: Contract, matching: Mapping[str, Sequence[Clause]]) -> list[str]:
+    used = {clause.pattern for clause in _used(lock, matching.values())}
+    return [clause.pattern for clause in lock.clauses if clause.pattern not in used and not clause.optional]
+
+
+def _fits(parameter: Parameter, matching: Sequence[Clause], default: Clause | None) -> bool:
+    """Whether the lock has one rule for the parameter, which can be applied to its shape."""
+    try:
+        clause = most_specific(parameter.name, matching, default)
+        return clause is not None and bool(clause.rule.scale(parameter))
+    except ConfigError:
+        return False
+
+
+def _changed_names(gone: Sequence[str], new: Sequence[str], misfits: Sequence[str]) -> Iterator[str]:
+    for start, names in (("gone since", gone), ("new since", new), ("another kind of tensor than in", misfits)):
+        if names:
+            yield f"{start} the lock: {listed(names)}; {RENEW}"
 
 
 def _changed_counts(covered: Mapping[str, Clause], matched: Sequence[Clause]) -> Iterator[str]:

@@ -107,7 +107,7 @@ def assign(
     _refuse_idle([name for group in names.values() for name in group], clauses)
     fallback = Clause("default", default) if isinstance(default, Rule) else default
     assigned = {
-        name: _best(name, [clause for clause in clauses if clause.matches(group)], fallback)
+        name: most_specific(name, [clause for clause in clauses if clause.matches(group)], fallback)
         for name, group in names.items()
     }
     uncovered = [name for name, clause in assigned.items() if clause is None]
@@ -135,7 +135,17 @@ def miscounted(covered: Mapping[str, Clause], clauses: Sequence[Clause]) -> list
     ]
 
 
-def _best(name: str, matching: Sequence[Clause], default: Clause | None) -> Clause | None:
+def most_specific(name: str, matching: Sequence[Clause], default: Clause | None) -> Clause | None:
+    """The clause of one parameter.
+
+    Args:
+        name: of the parameter.
+        matching: the clauses that match it.
+        default: where none matches.
+
+    Raises:
+        ConfigError: two equally specific clauses name different rules.
+    """
     if not matching:
         return default
     first = max(matching, key=lambda clause: clause.rank)

@@ -167,7 +167,7 @@ class _Reader:
             mark = error.problem_mark or error.context_mark
             raise self.place(mark.line + 1 if mark else 1).error(_explained(error)) from None
         except YAMLError as error:
-            raise self.place(1).error(f"not YAML: {str(error).splitlines()[0]}") from None
+            raise self.place(1).error(f"is not YAML: {str(error).splitlines()[0]}") from None
         return None if root is None else self._value(root, (), root.start_mark.line)
 
     def _value(self, node: Node, loc: Loc, line: int) -> Any:
@@ -250,4 +250,4 @@ def _explained(error: MarkedYAMLError) -> str:
         return "a second document; put each experiment into a file of its own"
     if "maximum depth" in problem:
         return f"nested deeper than {MAX_DEPTH}"
-    return f"not YAML: {problem}"
+    return f"is not YAML: {problem}"

@@ -6,13 +6,12 @@ Only regular files are read. A device never ends, a pipe may wait without end, a
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from initprobe.data.machine import available_bytes
 from initprobe.errors import InputError, MemoryLimitError
@@ -135,26 +134,6 @@ def read_json(path: Path) -> bytes:
         if size > len(start) and not start.lstrip().startswith((b"{", b"[")):
             raise InputError("is not JSON: it begins with neither { nor [", file=path)
         return start + file.read()
-
-
-def parse_json(text: bytes, path: Path) -> Any:
-    """What the text of a JSON file holds.
-
-    Args:
-        text: from `read_json`.
-        path: of the file, for the error.
-
-    Raises:
-        InputError: it is not JSON; names the line.
-    """
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"is not JSON: {error.msg}", file=path, line=error.lineno) from None
-    except UnicodeDecodeError:
-        raise InputError("is not JSON: it is not UTF-8 text", file=path) from None
-    except (ValueError, RecursionError) as error:  # a number of too many digits, or too many brackets
-        raise InputError(f"is not JSON: {error}", file=path) from None
 
 
 def check_room(path: Path, needed: int) -> None:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from initprobe.arrays import Array
-from initprobe.results.display import HasFigures, draw_phase
+from initprobe.results.display import FigureKind, HasFigures, Row, draw_phase, print_phase
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from initprobe.reports.console import Console
     from initprobe.reports.figures.look import Look
 
+PHASES = ("ordered", "edge of chaos", "chaotic", "diverges")
+_EDGE = 1e-6
+_CELL = ("settling", "q", "slope", "chi_1", "correlation", "xi_q", "xi_c", "xi_gradient")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class PhaseDiagram(HasFigures):
     """The fixed points of infinitely deep networks over a grid of scales, each as an array `(rows, columns)`.
 
@@ -37,5 +46,41 @@ class PhaseDiagram(HasFigures):
     xi_c: Array
     xi_gradient: Array
 
-    def _draw(self, kind: Any, look: Look) -> Figure:
+    @property
+    def phases(self) -> Array:
+        """The phase of each cell as text: `ordered`, `chaotic`, `edge of chaos` or `diverges`."""
+        names = [phase_name(*cell) for cell in zip(self.settling.flat, self.chi_1.flat, strict=True)]
+        return np.array(names, dtype=object).reshape(self.settling.shape)
+
+    def in_a_line(self) -> str:
+        """How many cells are in each phase."""
+        counts = Counter(self.phases.flat)
+        phases = ", ".join(f"{counts[name]:,} {name}" for name in PHASES if counts[name])
+        return f"{self.activation}, {len(self.sigma_b)} x {len(self.sigma_w)} cells of sigma_b x sigma_w: {phases}"
+
+    def _draw(self, kind: FigureKind, look: Look) -> Figure:
         return draw_phase(self, kind, look)
+
+    def _print(self, to: Console) -> None:
+        print_phase(self, to)
+
+    def _rows(self) -> Iterable[Row]:
+        phases = self.phases
+        for row, sigma_b in enumerate(self.sigma_b.tolist()):
+            for column, sigma_w in enumerate(self.sigma_w.tolist()):
+                scales = {"sigma_w": sigma_w, "sigma_b": sigma_b, "phase": phases[row, column]}
+                yield scales | {name: getattr(self, name)[row, column] for name in _CELL}
+
+
+def phase_name(settling: str, chi_1: float) -> str:
+    """The phase of a fixed point.
+
+    Args:
+        settling: how the variance settles.
+        chi_1: factor of the gradient's variance per layer; within 1e-6 of 1 is the edge of chaos.
+    """
+    if settling == "diverges":
+        return "diverges"
+    if abs(chi_1 - 1) < _EDGE:
+        return "edge of chaos"
+    return "ordered" if chi_1 < 1 else "chaotic"

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+import re
+import sys
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from rich.console import Console as RichConsole
 from rich.console import ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook
 from rich.segment import Segment
+from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 from initprobe.formatting import visible
+from initprobe.reports.encoding import showable
 
 _WIDEST = 1000
 _NARROWEST = 80
@@ -20,6 +24,10 @@ _AROUND = 16  # lines that stand above and below a table
 _FEWEST_ROWS = 20  # however low a terminal is
 _MOST_ROWS = 100  # of a text that no terminal limits
 LABEL = 10  # columns of the word that a line begins with
+# Red, green and yellow of HTML; the others are not used. Mixed with the colour of the text, which is black or white.
+_GREY, _RED, _GREEN, _YELLOW = (128, 128, 128), (224, 49, 49), (43, 138, 62), (214, 137, 16)
+_COLOURS = TerminalTheme((255, 255, 255), (0, 0, 0), [_GREY, _RED, _GREEN, _YELLOW, *[_GREY] * 4])
+_COLOUR = re.compile(r'<span style="color: (#[0-9a-f]{6}); text-decoration-color: #[0-9a-f]{6}')
 
 
 class _Visible:
@@ -96,22 +104,41 @@ def console(file: IO[str], *, color: bool | None = None, wrap: bool = False, mar
     return made
 
 
-def text_console(width: int | None) -> tuple[Console, io.StringIO]:
-    """Make a console that keeps its text, without colour.
+def plain(prints: Callable[[Console], None], width: int | None = None) -> str:
+    """What a function prints, without colour, in characters that standard output can show.
 
     Args:
+        prints: prints to a console.
         width: columns into which sentences are folded; None for no limit.
-
-    Returns:
-        The console, and the buffer that holds its text.
     """
-    out = io.StringIO()
-    plain: dict[str, Any] = {"color_system": None, "force_terminal": False, "force_jupyter": False, "markup": False}
-    made = Console(file=out, width=_WIDEST, height=_MOST_ROWS, highlight=False, emoji=False, **plain)
+    to = _kept(width)
+    prints(to)
+    return showable(to.export_text(), getattr(sys.stdout, "encoding", None))
+
+
+def markup(prints: Callable[[Console], None], width: int) -> str:
+    """What a function prints, as HTML for a `pre` element. Its colours are legible on white and on black.
+
+    Args:
+        prints: prints to a console.
+        width: columns into which sentences are folded.
+    """
+    to = _kept(width)
+    prints(to)
+    text = to.export_html(theme=_COLOURS, code_format="{code}", inline_styles=True)
+    return _COLOUR.sub(r'<span style="color: color-mix(in srgb, \1 70%, currentColor)', text)
+
+
+def _kept(width: int | None) -> Console:
+    """A console that keeps what is printed to it, and prints it nowhere."""
+    look: dict[str, Any] = {"color_system": None, "force_terminal": False, "force_jupyter": False, "markup": False}
+    made = Console(
+        file=io.StringIO(), record=True, width=_WIDEST, height=_MOST_ROWS, highlight=False, emoji=False, **look
+    )
     made.push_render_hook(_EscapesControls())
     made.fold = None if width is None else max(width, 2 * LABEL)
     made.most_rows = _MOST_ROWS
-    return made, out
+    return made
 
 
 def say(text: Text, to: Console) -> int:
@@ -131,6 +158,17 @@ def say(text: Text, to: Console) -> int:
             to.print(part, soft_wrap=True)
             count += 1
     return count
+
+
+def say_labelled(label: str, words: str, to: Console) -> None:
+    """Print words after a bold label.
+
+    Args:
+        label: of at most nine letters.
+        words: what it says; control characters are shown as escapes.
+        to: the console.
+    """
+    say(Text.assemble((f"{label:<{LABEL}}", "bold"), visible(words)), to)
 
 
 def _folded(line: Text, width: int, to: Console) -> Iterator[Text]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any
 
-from initprobe.results.base import Record
+from initprobe.results.base import dotted_names
 from initprobe.results.layers import LayerStats
 from initprobe.results.named_numbers import ELAPSED, FROM_LAYER, WHOLE, whole_of
 from initprobe.results.run import ProbeResult
@@ -32,24 +32,12 @@ def to_csv(result: ProbeResult) -> str:
 
 def csv_names() -> list[str]:
     """The columns, the same for every result."""
-    return [*_names(LayerStats), *_WHOLE]
+    return [*dotted_names(LayerStats, _ONLY_IN_JSON), *_WHOLE]
 
 
 def csv_rows(result: ProbeResult) -> Iterator[dict[str, Any]]:
     """A row per layer, by name of the column."""
-    names = list(_names(LayerStats))
+    names = list(dotted_names(LayerStats, _ONLY_IN_JSON))
     whole = {name: whole_of(result, name) for name in _WHOLE}
     for layer in result.layers:
         yield {name: layer.at(name) for name in names} | whole
-
-
-def _names(record: type[Record], prefix: str = "") -> Iterator[str]:
-    for name, info in record.model_fields.items():
-        parts = (info.annotation, *get_args(info.annotation))
-        inner = next((part for part in parts if isinstance(part, type) and issubclass(part, Record)), None)
-        if name in _ONLY_IN_JSON:
-            continue
-        if inner is None:
-            yield f"{prefix}{name}"
-        else:
-            yield from _names(inner, f"{prefix}{name}.")

@@ -6,28 +6,51 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from initprobe.results.run import ProbeResult
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from initprobe.reports.console import Console
 
 _PATIENCE_S = 1.0  # a shorter probe shows no bar
 _BETWEEN_S = 0.1
 _COLUMNS = 100  # characters per line
+_STYLE = "white-space: pre; overflow-x: auto; line-height: normal"
 
 
-def block(result: ProbeResult) -> str:
-    """The verdict, the table and the summary picture as one block of HTML."""
-    import base64
+def block(prints: Callable[[Console], None], draws: Callable[[], Figure | None], words: str) -> str:
+    """A table and its picture as one block of HTML.
+
+    Args:
+        prints: prints the table to a console.
+        draws: the picture below it; None for a result without one. Where it cannot be drawn, the reason is shown.
+        words: what the picture shows, for those who cannot see it.
+    """
+    from initprobe.reports.console import markup
+
+    return f'<pre style="{_STYLE}">{markup(prints, _COLUMNS)}</pre>{_picture(draws, words)}'
+
+
+def _picture(draws: Callable[[], Figure | None], words: str) -> str:
     import html
 
-    from initprobe.reports.figures.run import draw
-    from initprobe.reports.figures.style import render
-    from initprobe.reports.run_table import plain_text
+    from initprobe.errors import ConfigError, InitprobeError
 
-    picture = base64.b64encode(render(draw(result, "summary"), "png")).decode()
-    text = html.escape(plain_text(result, _COLUMNS))
-    words = html.escape(result.description.title, quote=True)
-    return f'<pre>{text}</pre><img alt="{words}" style="max-width: 100%" src="data:image/png;base64,{picture}">'
+    try:
+        figure = draws()
+    except InitprobeError as error:
+        return f"<p>no figure: {html.escape(error.text if isinstance(error, ConfigError) else str(error))}</p>"
+    return "" if figure is None else _image(figure, html.escape(words, quote=True))
+
+
+def _image(figure: Figure, words: str) -> str:
+    import base64
+
+    from initprobe.reports.figures.style import render
+
+    data = base64.b64encode(render(figure, "png")).decode()
+    return f'<img alt="{words}" style="max-width: 100%" src="data:image/png;base64,{data}">'
 
 
 @contextmanager

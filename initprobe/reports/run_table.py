@@ -15,8 +15,7 @@ from initprobe.arrays import Array
 from initprobe.formatting import NOTHING, percent, short, sparkline, visible
 from initprobe.reports.binning import shares
 from initprobe.reports.cells import LOST, SPARK_BINS, STATUS_STYLE, relative_spread, value_text
-from initprobe.reports.console import Console, say, text_console
-from initprobe.reports.encoding import showable
+from initprobe.reports.console import Console, say
 from initprobe.reports.format_tables import format_table
 from initprobe.reports.layer_blocks import blocks, columns, fitting_depth, short_name
 from initprobe.reports.narrative import cosine, course
@@ -30,18 +29,6 @@ from initprobe.results.run import ProbeResult
 
 _AROUND_TABLE = 4  # blank lines before and after the table, and the two of its heading
 _MOST_LAYERS = 100
-
-
-def plain_text(result: ProbeResult, width: int | None = None) -> str:
-    """The text of `print_result` without colour, in characters that standard output can show.
-
-    Args:
-        result: of a run.
-        width: columns of the terminal; None for the usual width.
-    """
-    to, out = text_console(width)
-    print_result(result, to)
-    return showable(out.getvalue(), getattr(sys.stdout, "encoding", None))
 
 
 def _not_finite(result: ProbeResult) -> list[int]:

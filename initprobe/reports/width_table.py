@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from initprobe.formatting import NOTHING, counted, role, visible
-from initprobe.reports.console import LABEL, Console, say, text_console
+from initprobe.reports.console import LABEL, Console, say
 from initprobe.reports.tables import TextColumn, fitting, plain_table
 from initprobe.reports.verdict import SEVERITY_STYLE
 from initprobe.results.coordinate_check import CoordinateCheck, Quantity, WidthLine
@@ -116,18 +116,6 @@ def print_width_verdict(check: CoordinateCheck, to: Console) -> None:
 
 def _labelled(label: str, text: str, style: str) -> Text:
     return Text.assemble((f"{label:<{LABEL}}", style), visible(text))
-
-
-def plain_width(check: CoordinateCheck, width: int | None) -> str:
-    """The table as plain text, with sentences folded into so many columns.
-
-    Args:
-        check: with all lines.
-        width: characters per line; None for no limit.
-    """
-    to, out = text_console(width)
-    print_width(check, to)
-    return out.getvalue()
 
 
 def _columns(check: CoordinateCheck, rows: Sequence[Row]) -> Iterator[TextColumn]:

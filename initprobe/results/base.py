@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from collections.abc import Container, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from initprobe.errors import InputError, UnknownNameError
 from initprobe.registry import suggestion
+from initprobe.results.json_text import parse_json
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -45,13 +46,8 @@ def worst(statuses: Iterator[Status]) -> Status:
     return max(statuses, key=_BY_SEVERITY.index, default="ok")
 
 
-class Record(BaseModel):
-    """A frozen part of a result. `null` in JSON stands for what does not apply or was lost; `status` says which."""
-
-    # Schemas are built when they are first used: a run uses half of the records.
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", ser_json_inf_nan="null", serialize_by_alias=True, defer_build=True
-    )
+class InALine:
+    """Shows itself in a line at a Python prompt."""
 
     def __repr__(self) -> str:
         line = self.in_a_line()
@@ -59,6 +55,19 @@ class Record(BaseModel):
 
     def __str__(self) -> str:
         return repr(self)
+
+    def in_a_line(self) -> str:
+        """What it says, in a line."""
+        raise NotImplementedError
+
+
+class Record(InALine, BaseModel):
+    """A frozen part of a result. `null` in JSON stands for what does not apply or was lost; `status` says which."""
+
+    # Schemas are built when they are first used: a run uses half of the records.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ser_json_inf_nan="null", serialize_by_alias=True, defer_build=True
+    )
 
     def in_a_line(self) -> str:
         """Its numbers and words in a line, without lists and inner records."""
@@ -81,6 +90,25 @@ class Record(BaseModel):
         return value
 
 
+def dotted_names(record: type[Record], without: Container[str] = (), prefix: str = "") -> Iterator[str]:
+    """The names of all fields of a record and of the records inside it, as `at` takes them.
+
+    Args:
+        record: its type.
+        without: names of fields to leave out, at any depth.
+        prefix: of every name.
+    """
+    for name, info in record.model_fields.items():
+        parts = (info.annotation, *get_args(info.annotation))
+        inner = next((part for part in parts if isinstance(part, type) and issubclass(part, Record)), None)
+        if name in without:
+            continue
+        if inner is None:
+            yield f"{prefix}{name}"
+        else:
+            yield from dotted_names(inner, without, f"{prefix}{name}.")
+
+
 Kind = TypeVar("Kind", bound=Record)
 
 
@@ -99,12 +127,14 @@ def read_record(kind: type[Kind], text: str | bytes, source: str) -> Kind:
         return kind.model_validate_json(text)
     except ValidationError as error:
         fault = error.errors()[0]
+        if fault["type"] == "json_invalid":
+            parse_json(text, source)  # raises the same error as for all other JSON files
         raise InputError(_fault_in_words(fault), file=source) from None
 
 
 def _fault_in_words(fault: ErrorDetails) -> str:
     if fault["type"] == "json_invalid":
-        return fault["msg"].replace("Invalid JSON", "is not JSON")
+        return fault["msg"].replace("Invalid JSON", "is not JSON")  # a number or a text that only Python accepts
     where = ".".join(str(part) for part in fault["loc"]) or "file"
     words = "is missing" if fault["type"] == "missing" else fault["msg"]
     return f"not a result of initprobe (schema {SCHEMA_VERSION}): {where}: {words}"

@@ -5,17 +5,19 @@ The coordinate check of Yang et al. 2022, arXiv:2203.03466: the rms of a tensor 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, JsonValue
 
 from initprobe.results.base import SCHEMA_VERSION, Finite, Record, Severity, read_record
-from initprobe.results.display import HasFigures
+from initprobe.results.display import FigureKind, HasFigures, Row, draw_width, print_width
 from initprobe.results.summary import Environment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from initprobe.reports.console import Console
     from initprobe.reports.figures.look import Look
 
 Quantity = Literal["output", "gradient", "change", "own_change"]
@@ -142,19 +144,17 @@ class CoordinateCheck(Record, HasFigures):
         wanted = (layer, quantity, step)
         return next((line for line in self.lines if (line.layer, line.quantity, line.step) == wanted), None)
 
-    def table(self, width: int | None = None) -> str:
-        """The table that `initprobe width` prints, as plain text.
+    def _print(self, to: Console) -> None:
+        print_width(self, to)
 
-        Args:
-            width: columns into which sentences are folded; None for no limit.
-        """
-        from initprobe.results.display import width_table
+    def _rows(self) -> Iterable[Row]:
+        for line in self.lines:
+            own = {name: value for name, value in line.model_dump().items() if name != "rms"}
+            for width, values in zip(self.widths, line.rms, strict=True):
+                for seed, rms in enumerate(values):
+                    yield own | {"width": width, "seed": seed, "rms": rms}
 
-        return width_table(self, width)
-
-    def _draw(self, kind: Any, look: Look) -> Figure:
-        from initprobe.results.display import draw_width
-
+    def _draw(self, kind: FigureKind, look: Look) -> Figure:
         return draw_width(self, kind, look)
 
 

@@ -1,28 +1,87 @@
-"""How a result shows itself.
+"""How a result shows itself: as a line, a table, a figure, a pandas frame, and in a notebook.
 
-This is the only import of `reports` in this room, made when a table or figure is asked for.
+This is the only import of `reports` in this room, made when one of them is asked for. A class of results inherits
+`Shown`, or `HasFigures`. It says how it is printed and drawn, and what its rows are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
+
+from initprobe.results.base import InALine
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
     from initprobe.meanfield.phase_diagram import PhaseDiagram
+    from initprobe.reports.console import Console
     from initprobe.reports.figures.look import Look
     from initprobe.results.coordinate_check import CoordinateCheck
+    from initprobe.results.gain import Gain
+    from initprobe.results.recommendation import Recommendation
     from initprobe.results.run import ProbeResult
     from initprobe.results.spectrum import Spectrum
 
+Row = Mapping[str, object]
+FigureKind = str | Mapping[str, object] | None
 
-class HasFigures:
+
+class Shown(InALine):
+    """What all results share: a line, a table, a pandas frame and a block of HTML."""
+
+    def table(self, width: int | None = None) -> str:
+        """The table that the command of this result prints, as plain text.
+
+        Args:
+            width: columns into which sentences are folded; None for no limit.
+
+        Returns:
+            Lines without colours, in characters that standard output can show.
+        """
+        from initprobe.reports.console import plain
+
+        return plain(self._print, width)
+
+    def to_dataframe(self) -> DataFrame:
+        """A pandas frame with the numbers of the table; the columns have the names of JSON.
+
+        Results of networks and of `spectrum` have a row per layer. The frame of `phase` has a row per cell, that of
+        `recommend` one per quantity. That of `width` has one per layer, quantity, step, width and seed.
+
+        Raises:
+            InitprobeError: pandas is not installed.
+        """
+        from initprobe.reports.dataframe import dataframe
+
+        return dataframe(self._rows)
+
+    def _repr_html_(self) -> str:
+        """The table and the usual figure, as a notebook shows them."""
+        from initprobe.reports.notebook import block
+
+        return block(self._print, self._picture, self.in_a_line())
+
+    def _print(self, to: Console) -> None:
+        """Print the table to a console."""
+        raise NotImplementedError
+
+    def _rows(self) -> Iterable[Row]:
+        """The rows of the frame."""
+        raise NotImplementedError
+
+    def _picture(self) -> Figure | None:
+        """The figure of a notebook; None for results without one."""
+        return None
+
+
+class HasFigures(Shown):
     """What every object with figures shares: one method, with the same arguments everywhere."""
 
     def figure(
         self,
-        kind: Any = None,
+        kind: FigureKind = None,
         *,
         size: tuple[float, float] | None = None,
         title: str | None = None,
@@ -48,7 +107,10 @@ class HasFigures:
 
         return self._draw(kind, Look(size, title, columns, style))
 
-    def _draw(self, kind: Any, look: Look) -> Figure:
+    def _picture(self) -> Figure | None:
+        return self.figure()
+
+    def _draw(self, kind: FigureKind, look: Look) -> Figure:
         raise NotImplementedError
 
 
@@ -58,54 +120,83 @@ class Display(HasFigures):
     def _result(self) -> ProbeResult:
         return cast("ProbeResult", self)
 
-    def _draw(self, kind: Any, look: Look) -> Figure:
+    def _draw(self, kind: FigureKind, look: Look) -> Figure:
         from initprobe.reports.figures.run import draw
 
         return draw(self._result(), "summary" if kind is None else kind, look)
 
-    def table(self, width: int | None = None) -> str:
-        """The table that `initprobe run` prints, as plain text.
+    def _print(self, to: Console) -> None:
+        from initprobe.reports.run_table import print_result
 
-        Args:
-            width: columns into which sentences are folded; None for no limit.
+        print_result(self._result(), to)
 
-        Returns:
-            Lines without colours, in characters that standard output can show.
-        """
-        from initprobe.reports.run_table import plain_text
+    def _rows(self) -> Iterable[Row]:
+        from initprobe.reports.csv import csv_rows
 
-        return plain_text(self._result(), width)
-
-    def to_dataframe(self) -> Any:
-        """A pandas frame with a row per layer; the columns have the dotted names of JSON.
-
-        Raises:
-            InitprobeError: pandas is not installed.
-        """
-        from initprobe.reports.dataframe import dataframe
-
-        return dataframe([({}, self._result())])
-
-    def _repr_html_(self) -> str:
-        """The table and the summary figure, as a notebook shows them."""
-        from initprobe.reports.notebook import block
-
-        return block(self._result())
+        return csv_rows(self._result())
 
 
-def width_table(check: CoordinateCheck, width: int | None) -> str:
-    """The table of a coordinate check as plain text.
+def print_width(check: CoordinateCheck, to: Console) -> None:
+    """Print a coordinate check.
 
     Args:
         check: with all lines.
-        width: characters per line; None for no limit.
+        to: the console.
     """
-    from initprobe.reports.width_table import plain_width
+    from initprobe.reports.width_table import print_width as printed
 
-    return plain_width(check, width)
+    printed(check, to)
 
 
-def draw_width(check: CoordinateCheck, kind: str | None, look: Look) -> Figure:
+def print_spectrum(spectrum: Spectrum, to: Console) -> None:
+    """Print the singular values of a network.
+
+    Args:
+        spectrum: of one network.
+        to: the console.
+    """
+    from initprobe.reports.spectrum_table import print_spectra
+
+    print_spectra([spectrum], to)
+
+
+def print_gain(gain: Gain, to: Console) -> None:
+    """Print the gains of an activation.
+
+    Args:
+        gain: of one activation.
+        to: the console.
+    """
+    from initprobe.reports.gain_table import print_gains
+
+    print_gains([gain], to)
+
+
+def print_phase(diagram: PhaseDiagram, to: Console) -> None:
+    """Print the cells of a phase diagram.
+
+    Args:
+        diagram: the fixed points over both scales.
+        to: the console.
+    """
+    from initprobe.reports.phase_table import print_phase as printed
+
+    printed(diagram, to)
+
+
+def print_recommendation(advice: Recommendation, to: Console) -> None:
+    """Print a recommendation with its reasons and all code.
+
+    Args:
+        advice: the recommendation.
+        to: the console.
+    """
+    from initprobe.reports.recommendation_text import print_advice
+
+    print_advice(advice, to, details=True)
+
+
+def draw_width(check: CoordinateCheck, kind: FigureKind, look: Look) -> Figure:
     """The figure of a coordinate check.
 
     Args:
@@ -121,7 +212,7 @@ def draw_width(check: CoordinateCheck, kind: str | None, look: Look) -> Figure:
     return choose({"rms": partial(width_figure, check)}, kind, look)
 
 
-def draw_spectrum(spectrum: Spectrum, kind: str | None, look: Look) -> Figure:
+def draw_spectrum(spectrum: Spectrum, kind: FigureKind, look: Look) -> Figure:
     """The figure of singular values.
 
     Args:
@@ -137,7 +228,7 @@ def draw_spectrum(spectrum: Spectrum, kind: str | None, look: Look) -> Figure:
     return choose({"singular_values": partial(draw_spectra, [spectrum])}, kind, look)
 
 
-def draw_phase(diagram: PhaseDiagram, kind: str | None, look: Look, layers: int = 10, marks: Any = ()) -> Figure:
+def draw_phase(diagram: PhaseDiagram, kind: FigureKind, look: Look, layers: int = 10, marks: Any = ()) -> Figure:
     """The figure of a phase diagram.
 
     Args:

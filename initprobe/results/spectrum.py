@@ -6,17 +6,28 @@ dynamical isometry (Saxe et al. 2014, arXiv:1312.6120; Pennington et al. 2017, a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from initprobe.results.base import SCHEMA_VERSION, Finite, Histogram, Percentiles, Record, Share, Status
-from initprobe.results.display import HasFigures
+from initprobe.results.base import (
+    SCHEMA_VERSION,
+    Finite,
+    Histogram,
+    Percentiles,
+    Record,
+    Share,
+    Status,
+    dotted_names,
+)
+from initprobe.results.display import FigureKind, HasFigures, Row, draw_spectrum, print_spectrum
 from initprobe.results.summary import Description
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from initprobe.reports.console import Console
     from initprobe.reports.figures.look import Look
 
 
@@ -140,7 +151,14 @@ class Spectrum(Record, HasFigures):
         """The verdict and the network."""
         return f"{self.verdict}; {self.description.title}"
 
-    def _draw(self, kind: Any, look: Look) -> Figure:
-        from initprobe.results.display import draw_spectrum
-
+    def _draw(self, kind: FigureKind, look: Look) -> Figure:
         return draw_spectrum(self, kind, look)
+
+    def _print(self, to: Console) -> None:
+        print_spectrum(self, to)
+
+    def _rows(self) -> Iterable[Row]:
+        names = list(dotted_names(SpectrumStats, ("counts", "shares")))
+        for jacobian, spectra in (("layer", self.layers), ("end_to_end", self.end_to_end)):
+            for stats in spectra:
+                yield {"jacobian": jacobian} | {name: stats.at(name) for name in names}

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
@@ -24,9 +23,8 @@ from initprobe.meanfield.moments import lookup
 from initprobe.meanfield.phase import critical_line
 from initprobe.meanfield.roots import root
 from initprobe.prediction.forecast import COMMON_SHARE, LAST_RESORT_SHARE, Network, most_level_gain
+from initprobe.results.recommendation import Goal
 from initprobe.studies.frameworks import Weights, weights_of
-
-Goal = Literal["forward", "backward", "balanced"]
 
 # Range and number of the grid points, in log gain, between which a root is bracketed.
 _REACH, _POINTS = math.log(8), 33

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.errors import ConfigError
+from initprobe.formatting import counted
 from initprobe.probe.experiment import prepare
 from initprobe.probe.progress import Progress, part_of
 from initprobe.probe.run import measure
-from initprobe.results.display import HasFigures
+from initprobe.results.display import FigureKind, HasFigures, Row
 from initprobe.results.run import ProbeResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from initprobe.reports.console import Console
     from initprobe.reports.figures.look import Look
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison(HasFigures):
     """What `compare` returns.
 
@@ -31,34 +33,38 @@ class Comparison(HasFigures):
 
     results: tuple[ProbeResult, ...]
 
-    def table(self, width: int | None = None) -> str:
-        """The table that `initprobe compare` prints: a row per experiment, the worst first.
+    def __len__(self) -> int:
+        return len(self.results)
 
-        Args:
-            width: columns of the text; None for no limit.
-        """
+    def __iter__(self) -> Iterator[ProbeResult]:
+        return iter(self.results)
+
+    def __getitem__(self, number: int) -> ProbeResult:
+        return self.results[number]
+
+    def in_a_line(self) -> str:
+        """How many survive, and which do not."""
+        healthy = sum(result.healthy for result in self)
+        outcome = f"{counted(len(self), 'network')}: {healthy} {'survives' if healthy == 1 else 'survive'}"
+        others = [f"{result.description.title}: {result.diagnosis[0].name}" for result in self if not result.healthy]
+        return "; ".join([outcome, *others])
+
+    def _print(self, to: Console) -> None:
         from initprobe.reports.comparison import print_comparison
-        from initprobe.reports.console import text_console
 
-        to, out = text_console(width)
         print_comparison(self.results, to)
-        return out.getvalue()
 
-    def _draw(self, kind: Any, look: Look) -> Figure:
+    def _draw(self, kind: FigureKind, look: Look) -> Figure:
         from initprobe.reports.figures.choose import choose
         from initprobe.reports.figures.comparison import draw_comparison
 
         return choose({"depth": partial(draw_comparison, self.results)}, kind, look)
 
-    def to_dataframe(self) -> Any:
-        """A pandas frame with a row per experiment and layer; `title` names the experiment.
+    def _rows(self) -> Iterable[Row]:
+        from initprobe.reports.csv import csv_rows
 
-        Raises:
-            InitprobeError: pandas is not installed.
-        """
-        from initprobe.reports.dataframe import dataframe
-
-        return dataframe(({"title": result.description.title}, result) for result in self.results)
+        for result in self:
+            yield from ({"title": result.description.title} | row for row in csv_rows(result))
 
 
 def compare(

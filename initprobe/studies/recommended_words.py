@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.formatting import counted, percent, short
+from initprobe.results.recommendation import Goal
 from initprobe.results.run import ProbeResult
-from initprobe.studies.choice import Choice, Goal
+from initprobe.studies.choice import Choice
 
 _KEPT = {"forward": "Var(h)", "backward": "Var(dL/dh)"}
 

@@ -13,7 +13,8 @@ from initprobe.prediction.fix_norm_and_skip import holds
 from initprobe.prediction.fix_plain import changed
 from initprobe.prediction.forecast import COMMON_SHARE, LAST_RESORT_SHARE, Forecast, Network, most_level_gain
 from initprobe.prediction.typical import FEW, loss_probability
-from initprobe.studies.choice import Choice, Goal, choose
+from initprobe.results.recommendation import Goal
+from initprobe.studies.choice import Choice, choose
 from initprobe.studies.frameworks import Weights, weights_of
 
 # Branch scales, strongest first.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from numbers import Real
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,29 +12,52 @@ from initprobe.activations.record import Activation
 from initprobe.arrays import Array
 from initprobe.config.names import activation_of, as_activation
 from initprobe.errors import ConfigError
-from initprobe.meanfield.gain import GainRow, gain_row
-from initprobe.meanfield.phase import phase_diagram
+from initprobe.meanfield.gain import NEUTRAL, gain_row
+from initprobe.meanfield.phase import phase_diagram, settled_lengths
 from initprobe.meanfield.phase_diagram import PhaseDiagram
+from initprobe.results.gain import Gain
 from initprobe.spec import Spec
 
 
-def gain(act: str | Spec | Activation) -> GainRow:
-    """The gains of an activation, for square layers without bias and weights of std `gain / sqrt(fan_in)`.
+def gain(act: str | Spec | Activation, sigma_b: float = 0.0) -> Gain:
+    """The gains of an activation, for square layers and weights of std `gain / sqrt(fan_in)`.
 
     Args:
         act: a name, `name:key=value,...`, `package.module:name`, or an `Activation`.
+        sigma_b: std of the biases, at least 0 and below 1.
 
     Returns:
         The forward and the backward gain, and what they do in a deep network.
 
     Raises:
-        ConfigError: the activation is unknown.
+        ConfigError: the activation is unknown, or `sigma_b` is out of range.
 
     Example:
         >>> round(gain("relu").forward, 4)
         1.4142
     """
-    return gain_row(activation_of(as_activation(act)))
+    if not (isinstance(sigma_b, Real) and 0 <= sigma_b < 1):
+        reason = ": biases alone would exceed q = 1" if isinstance(sigma_b, Real) and sigma_b >= 1 else ""
+        raise ConfigError(f"must be at least 0 and below 1, not {sigma_b!r}{reason}", field="sigma_b")
+    activation, bias = activation_of(as_activation(act)), float(sigma_b)
+    row, share = gain_row(activation), 1 - bias**2
+    settled = settled_lengths(
+        activation, [row.mean_removed, *([] if row.torch is None else [row.torch])], bias
+    ).tolist()
+    return Gain(
+        activation=row.activation,
+        sigma_b=bias,
+        forward=math.sqrt(share) * row.forward,
+        backward=row.backward,
+        mean_removed=row.mean_removed,
+        chi_1=share * row.chi_1,
+        slope=share * row.slope,
+        stable=share * row.slope <= 1 + NEUTRAL,
+        spectrum=row.spectrum,
+        torch=row.torch,
+        torch_q=settled[1] if len(settled) > 1 else None,
+        mean_removed_q=settled[0],
+    )
 
 
 def phase(act: str | Spec | Activation, sigma_w: npt.ArrayLike, sigma_b: npt.ArrayLike = 0.0) -> PhaseDiagram:

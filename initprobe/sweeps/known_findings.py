@@ -16,9 +16,10 @@ from typing import Any
 
 from initprobe.config.thresholds import Thresholds
 from initprobe.data.documents import MAX_BYTES, Document, Loc, Place, read_file
-from initprobe.data.files import check_file, parse_json, read_json
+from initprobe.data.files import check_file, read_json
 from initprobe.errors import ConfigError, InputError, OutputError
 from initprobe.registry import suggestion
+from initprobe.results.json_text import parse_json
 from initprobe.results.named_numbers import NAMES
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from initprobe.data.files import DEFAULT_OUT, RESULT_FILE, STORE_FILE, is_directory, is_file
 from initprobe.errors import ConfigError, InputError
 from initprobe.formatting import shown
-from initprobe.results.display import HasFigures
+from initprobe.results.display import FigureKind, HasFigures
 from initprobe.results.run import ProbeResult
 from initprobe.sweeps.execution_pool import local_workers
 from initprobe.sweeps.execution_runner import Event, execute
@@ -25,7 +26,9 @@ from initprobe.sweeps.store_rows import Row
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from initprobe.reports.console import Console
     from initprobe.reports.figures.look import Look
+    from initprobe.results.display import Row as FrameRow
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,10 +45,11 @@ class Sweep(HasFigures):
     rows: tuple[Row, ...]
     plan: Plan | None = None
 
-    def __repr__(self) -> str:
+    def in_a_line(self) -> str:
+        """How many runs survive, and the store."""
         from initprobe.reports.sweep_table import headline
 
-        return f"<Sweep: {headline(self.rows)}; {self.path}>"
+        return f"{headline(self.rows)}; {self.path}"
 
     def results(self) -> Iterator[tuple[Mapping[str, Scalar], ProbeResult]]:
         """The axes and the result of each run that is done; one result is in memory at a time.
@@ -66,15 +70,17 @@ class Sweep(HasFigures):
         Raises:
             UnknownNameError: there is no such number.
         """
-        from initprobe.reports.console import text_console
+        from initprobe.reports.console import plain
+
+        return plain(partial(self._print, columns=columns), width)
+
+    def _print(self, to: Console, columns: Sequence[str] = ()) -> None:
         from initprobe.reports.sweep_table import layout, print_sweep
 
-        to, out = text_console(width)
         axes = dict.fromkeys(name for row in self.rows for name in row.axes)
         print_sweep(self.rows, layout(axes, columns), to)
-        return out.getvalue()
 
-    def _draw(self, kind: str | Mapping[str, object] | None, look: Look) -> Figure:
+    def _draw(self, kind: FigureKind, look: Look) -> Figure:
         """Draw a figure of the file by its name, or any kind of figure of a sweep.
 
         Raises:
@@ -90,15 +96,11 @@ class Sweep(HasFigures):
         with read_store(self.path) as store:
             return draw(SweepData(name, self.rows, lambda row: store.result(row.key), configs, wanted), kind, look)
 
-    def to_dataframe(self) -> Any:
-        """A pandas frame with a row per run and layer; the axes of the sweep are its first columns.
+    def _rows(self) -> Iterable[FrameRow]:
+        from initprobe.reports.csv import csv_rows
 
-        Raises:
-            InitprobeError: pandas is not installed.
-        """
-        from initprobe.reports.dataframe import dataframe
-
-        return dataframe(self.results())
+        for axes, result in self.results():
+            yield from ({**axes, **row} for row in csv_rows(result))
 
 
 def sweep(

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from initprobe.config.probe_config import ProbeConfig
-from initprobe.data.files import check_file, parse_json, read_json, reading
+from initprobe.data.files import check_file, read_json, reading
 from initprobe.errors import InputError
 from initprobe.results.coordinate_check import is_coordinate_check
+from initprobe.results.json_text import parse_json
 from initprobe.results.run import ProbeResult
 from initprobe.sweeps.store import Store, read_store
 from initprobe.sweeps.store_rows import Row

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -17,28 +17,7 @@ from initprobe.torch.init_data import scale_to_data
 from initprobe.torch.init_layers import METHODS
 from initprobe.torch.init_plan import Observed, observe, planned
 from initprobe.torch.init_settings import Setting, kept_names, whole_name
-
-
-@dataclass(frozen=True)
-class Initialized:
-    """What `initialize` did.
-
-    Attributes:
-        method: by which it was done.
-        changed: names of the weights that were set.
-        kept: names of the weights that `keep` or the contract names.
-        left: names of all other weights: no rule of theory says what they should hold.
-        unscaled: names of weights that `lsuv` left at the scale of theory. The samples hardly differ at their inputs,
-            so it would scale rounding errors up.
-        code: the same as a function `init(model)` that needs PyTorch only; empty for `contract`.
-    """
-
-    method: str
-    changed: tuple[str, ...]
-    kept: tuple[str, ...]
-    left: tuple[str, ...]
-    code: str
-    unscaled: tuple[str, ...] = ()
+from initprobe.torch.initialized import Initialized
 
 
 def initialize(

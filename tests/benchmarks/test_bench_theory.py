@@ -55,11 +55,11 @@ BEYOND = (
 GAIN = """
 import time
 from initprobe.activations.catalogue import ACTIVATIONS
-from initprobe.cli.commands.gain import _row
+from initprobe import gain
 import initprobe.meanfield.phase
 import scipy.special
 started = time.perf_counter()
-rows = [_row(activation, 0.0) for activation in ACTIVATIONS.values()]
+rows = [gain(activation) for activation in ACTIVATIONS.values()]
 print(time.perf_counter() - started, len(rows))
 """
 PHASE = """

@@ -21,6 +21,7 @@ from waiting import wait_until
 
 import initprobe as package
 from initprobe.cli.app import COMMANDS, cli
+from initprobe.cli.option_hints import unknown_option
 from initprobe.cli.progress import progress_bar
 from initprobe.reports.console import console
 from initprobe.reports.verdict import print_verdict
@@ -544,4 +545,52 @@ def test_an_empty_text_is_refused_before_anything_runs(initprobe, name):
     for words in _empty_texts(name):
         done = initprobe(*words)
         assert done.code == 2 and done.out == "", words
-        assert re.fullmatch(r"Error: \S+: is empty; give a value(, or leave it out)?\n", done.err), words
+        option = r"--\S+: is empty; give a value(, or leave it out)?"
+        argument = rf"an argument of `initprobe {name}` is empty; its --help says what to give"
+        assert re.fullmatch(rf"Error: ({option}|{argument})\n", done.err), words
+
+
+def _spellings(command):
+    return {text for each in command.params if isinstance(each, click.Option) for text in each.opts}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_option_of_another_command_is_named_with_the_commands_that_have_it(name):
+    """Or with the option of this command that does the same."""
+    commands = {each: cli.get_command(click.Context(cli), each) for each in COMMANDS}
+    homes = {each: _spellings(command) for each, command in commands.items()}
+    for option in set().union(*homes.values()) - homes[name]:
+        text = unknown_option(option, click.Context(commands[name], info_name=name), commands)
+        start, _, rest = text.partition("'. ")
+        assert start == f"`{name}` has no option '{option}"
+        owners = {each for each, spellings in homes.items() if option in spellings}
+        assert re.findall("`(.*?)`", rest) == [each for each in COMMANDS if each in owners] or (
+            (use := re.fullmatch("Use '(.*)'.", rest)) and use[1] in homes[name]
+        ), text
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("recommend", "--report", "x.html"), "`recommend` has no option '--report'. `run`, `torch`, "),
+        (("recommend", "--reprot", "x.html"), "'--reprot'. Did you mean '--report'? `run`, "),
+        (("run", "--activation", "relu"), "'--activation'. Use '--act'."),
+        (("run", "--bias_init", "zeros"), "'--bias_init'. Use '--bias-init'."),
+        (("run", "--device", "cuda"), "'--device'. `initprobe run --help` shows all."),
+        (("--init", "he"), "`initprobe` has no option '--init'. `run`, `compare`, "),
+    ],
+)
+def test_an_unknown_option_gets_a_hint_that_helps(initprobe, words, hint):
+    done = initprobe(*words)
+    assert done.code == 2 and hint in done.err and done.err.splitlines()[-1].startswith("Error: ")
+
+
+def test_of_an_option_that_is_given_twice_the_last_value_counts_and_a_note_says_so(initprobe):
+    thresholds = ("--threshold", "saturated=0.3", "--threshold", "saturated=0.5")
+    done = initprobe(*RUN, "--act", "relu", "-q", "-q", "--no-figures", *thresholds)
+    assert done.code == 0 and done.err == (
+        "note: --act is given 2 times; the last value, relu, counted\n"
+        "note: --threshold saturated is given 2 times; the last value, 0.5, counted\n"
+    )
+    refused = initprobe(*RUN, "--act", "rel")
+    assert refused.code == 2 and refused.err.count("\n") == 1

@@ -47,6 +47,14 @@ def tied():
 
 def empty():
     return nn.ReLU()
+
+
+def plain():
+    return nn.Sequential(*(nn.Linear(40, 40) for _ in range(6)))
+
+
+def normed():
+    return nn.Sequential(*(part for _ in range(6) for part in (nn.Linear(40, 40), nn.LayerNorm(40))))
 """
 CONTRACT = """version: 1
 default: normal:std=0.02
@@ -125,6 +133,16 @@ def test_a_lock_is_written_then_compared(shell, tmp_path):
     assert tied.code == 1 and "error     one tensor now: 0.weight, 1.weight [init.lock]" in tied.out
     assert shell("torch", "contractnet:wide", "--lock", "init.lock", "--update-lock").code == 0
     assert shell("torch", "contractnet:wide", "--lock", "init.lock").code == 0
+
+
+def test_a_lock_of_another_model_is_a_difference(shell, tmp_path):
+    """Rules for matrices now cover vectors, and two patterns of the second lock cover one name."""
+    assert shell("torch", "contractnet:plain", "--lock", "plain.lock", "-q").code == 0
+    both = 'version: 1\nparameters:\n  "*.weight": 12 x any\n  "*1.bias": 2 x ones\n  "1*.bias": 3 x zeros\n'
+    (tmp_path / "both.lock").write_text(both)
+    for lock in ("plain.lock", "both.lock"):
+        done = shell("torch", "contractnet:normed", "--lock", lock, "-q")
+        assert done.code == 1 and "another kind of tensor than in the lock: " in done.out, done.err
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,18 @@ from click.testing import CliRunner
 
 from initprobe import ProbeConfig, ProbeResult, run
 from initprobe.cli.app import COMMANDS, cli
-from initprobe.cli.commands import diff, gain, spectrum
+from initprobe.cli.commands import diff
 from initprobe.diagnosis.diagnose import RULES
 from initprobe.diagnosis.width_verdict import WIDTH_RULES
-from initprobe.reports import comparison, html_run, html_runs, html_spectrum
+from initprobe.reports import (
+    comparison,
+    gain_table,
+    html_run,
+    html_runs,
+    html_spectrum,
+    phase_table,
+    spectrum_table,
+)
 from initprobe.reports.csv import csv_names
 from initprobe.reports.figures.run import draw, kinds
 from initprobe.reports.glossary import WORDS
@@ -95,8 +103,8 @@ def headings():
         yield from (column.heading for column in _columns(result, verbose=True))
         yield from (column.heading for column in html_run._columns(result))
         yield from (label for label, _ in course(result))
-    for headings_of_command in (comparison._HEADINGS, gain._HEADINGS, spectrum._HEADINGS, diff._HEADINGS):
-        yield from headings_of_command
+    for table in (comparison, gain_table, phase_table, spectrum_table, diff):
+        yield from table._HEADINGS
     yield from (column.heading for column in COLUMNS.values())
     yield from (heading for _, heading in (*html_run._GENERAL, *html_run._GRADIENT, *html_run._LAST))
     yield from (heading for _, heading in html_spectrum._NUMBERS)

@@ -1,6 +1,8 @@
-"""Every object with figures has the same method `figure`, on a screen and in a column of a paper."""
+"""Every result has a line, a table, a frame and a block of HTML, and the same method `figure`, also for a paper."""
 
 import inspect
+import re
+from html import unescape
 
 import numpy as np
 import pytest
@@ -70,6 +72,41 @@ def test_a_figure_takes_size_title_and_style(drawable, name):
         drawable[name].figure(style="poster")
 
 
+FRAMES = {
+    "run": (3, "output.variance"),
+    "compare": (7, "title"),
+    "spectrum": (6, "percentiles_log10.p50"),
+    "phase": (64, "xi_gradient"),
+    "width": (96, "rms"),
+    "sweep": (24, "sigma_w"),
+    "gain": (1, "torch_q"),
+    "recommend": (6, "predicted"),
+}
+
+
+@pytest.fixture(scope="module")
+def results(drawable):
+    return drawable | {"gain": initprobe.gain("tanh", 0.2), "recommend": initprobe.recommend("relu", 3, 20)}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_result_shows_itself(results, name):
+    result = results[name]
+    line, html = repr(result), result._repr_html_()
+    assert line == str(result) and re.fullmatch(rf"<{type(result).__name__}: [^\n]{{10,130}}>", line)
+    text = re.sub("<[^>]*>", "", re.search("<pre [^>]*>(.*)</pre>", html, re.DOTALL)[1])
+    assert unescape(text).rstrip() == result.table(100).rstrip() and len(text.splitlines()) > 4
+    assert html.count('<img alt="') == isinstance(result, HasFigures)
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_result_is_a_frame(results, name):
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    frame = results[name].to_dataframe()
+    rows, column = FRAMES[name]
+    assert len(frame) == rows and column in frame
+
+
 def _texts(figure):
     return [text.get_text() for axes in figure.axes for text in (axes.xaxis.label, axes.yaxis.label)]
 
@@ -119,6 +156,8 @@ def test_a_legend_on_paper_has_as_many_columns_as_fit():
 def test_a_phase_diagram_of_one_row_has_no_figure():
     with pytest.raises(ConfigError, match="at least two values of sigma_w"):
         initprobe.phase("tanh", [1, 2], 0.1).figure()
+    html = initprobe.phase("tanh", [1, 2], 0.1)._repr_html_()
+    assert html.endswith("<p>no figure: a figure needs at least two values of sigma_w and two of sigma_b</p>")
 
 
 def test_a_comparison_names_what_differs(drawable):

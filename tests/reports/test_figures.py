@@ -214,5 +214,5 @@ def test_title_and_axes_are_labelled(results, kind):
 
 def test_notebook_shows_table_and_figure(results):
     html = results["healthy"]._repr_html_()
-    assert "<pre>" in html
+    assert "<pre " in html
     assert 'src="data:image/png;base64,' in html

@@ -60,7 +60,8 @@ def test_a_result_is_one_block(shown):
     (output,) = shown["result"]
     page = output.data["text/html"]
     (text,) = re.findall(r"<pre[^>]*>(.*?)</pre>", page, re.DOTALL)
-    assert text.startswith("error     VANISHING OUTPUT") and "+-%" in text
+    heading = r'<span style="color: color-mix\([^"]*; font-weight: bold">error     VANISHING OUTPUT'
+    assert re.match(heading, text) and "+-%" in text
     (picture,) = re.findall(r'<img [^>]*src="data:image/png;base64,([^"]+)"', page)
     assert base64.b64decode(picture).startswith(b"\x89PNG")
 

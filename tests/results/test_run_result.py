@@ -4,10 +4,11 @@ import csv
 import io
 import json
 import math
+import re
 
 import pytest
 
-from initprobe import ProbeConfig, ProbeResult, run
+from initprobe import ProbeConfig, ProbeResult, load, run
 from initprobe.errors import InputError
 from initprobe.formatting import factor, percent, short, sparkline
 from initprobe.reports.binning import shares
@@ -72,9 +73,28 @@ def test_statistics_agree_with_each_other(healthy):
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 99}', "not json"])
 def test_other_json_is_refused_in_one_line(text):
-    with pytest.raises(InputError, match=r"^here: (not a result of initprobe|is not JSON)") as refusal:
+    with pytest.raises(InputError, match=r"^here(: not a result of initprobe|:1: is not JSON)") as refusal:
         ProbeResult.from_json(text, "here")
     assert "\n" not in str(refusal.value)
+
+
+FAULTS = {
+    b'{"a": 1,\n "b": }': "2: is not JSON: expecting value",
+    b"[1,\n\n2": "3: is not JSON: expecting ',' delimiter",
+    b'{\n"\xff": 1}': "2: is not UTF-8 text",
+}
+
+
+@pytest.mark.parametrize("text", FAULTS)
+def test_a_fault_of_syntax_reads_alike_from_all_readers(text, tmp_path, initprobe):
+    """For a result, for both sides of `diff`, for known findings, and from Python."""
+    (tmp_path / "f.json").write_bytes(text)
+    run = ("run", "--init", "he", "--act", "relu", "--known", "f.json")
+    for command in (("show", "f.json"), ("diff", "f.json", "f.json"), run):
+        assert initprobe(*command).err == f"Error: f.json:{FAULTS[text]}\n"
+    for read in (load, lambda path: ProbeResult.from_json(text, str(path))):
+        with pytest.raises(InputError, match=re.escape(f"f.json:{FAULTS[text]}")):
+            read(tmp_path / "f.json")
 
 
 @pytest.mark.parametrize("which", ["healthy", "faulty"])

@@ -247,7 +247,11 @@ def test_a_gate_exits_with_1_and_names_the_run(initprobe, swept):
 
 def test_no_baseline_yet_is_no_error(initprobe, swept):
     done = initprobe("diff", "nowhere", "new", "--fail-on", "missing")
-    assert done.code == 0 and "no baseline yet" in done.out
+    assert done.code == 0 and done.err.startswith("warning: nowhere: no baseline yet, nothing to compare")
+    wrong = initprobe("diff", "olt", "new", "--fail-on", "missing", "--require-baseline", "--junit", "j.xml")
+    assert wrong.code == 2 and wrong.err == "Error: olt: no such file or directory. Did you mean 'old'?\n"
+    assert initprobe("diff", "olt", "new", "--fail-on", "missing", "--junit", "j.xml").code == 0
+    assert xml.parse("j.xml").find(".//skipped") is not None
     assert initprobe("diff", "old", "nowhere").code == 2
 
 
@@ -312,7 +316,7 @@ def test_junit_of_a_gate(initprobe, swept):
     assert "missing" in suite.find("testcase/failure").get("message")
     assert initprobe("diff", "old", "less", "--junit", "x.xml").code == 2
     assert initprobe("diff", "nowhere", "less", "--fail-on", "missing", "--junit", "x.xml").code == 0
-    assert xml.parse(swept / "x.xml").find("testsuite").get("tests") == "0"
+    assert xml.parse(swept / "x.xml").find("testsuite").get("tests") == "1"
 
 
 def test_files_of_other_kinds_are_refused_in_one_line(tmp_path):

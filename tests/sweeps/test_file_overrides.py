@@ -51,7 +51,7 @@ BAD_OVERRIDES = [
     ("layers.x=1", "unknown field 'layers.x'"),
     ("init.gian=1", "--set init.gian: init: he has no parameter 'gian'"),
     ("grid.layers=3", "--set grid.layers: grid.layers: an axis is a list"),
-    ("grid.layers=[1,", "--set grid.layers: not YAML"),
+    ("grid.layers=[1,", "--set grid.layers: is not YAML"),
     ("act=tanh", "--set act: act is an axis, which overrides it; use grid.act=[...]"),
     ("seeds=[a]", "--set seeds: seeds.0: must be a whole number"),
     ("name=..", "--set name: name: '..'"),
@@ -89,7 +89,7 @@ BAD_WHERE = [
     ("act=gelu", "--where: no run has act=gelu; act is tanh, relu"),
     ("layers=two", "--where layers: layers: must be a whole number"),
     ("sigma_w=1", "--where: no run has sigma_w=1; sigma_w is not set"),
-    ("act=[", "--where act: not YAML"),
+    ("act=[", "--where act: is not YAML"),
 ]
 
 

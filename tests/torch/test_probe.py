@@ -533,7 +533,7 @@ def test_everything_else_works_on_it(tmp_path):
     assert [axes.get_title() is not None for axes in result.figure().axes] == [True] * 3
     for kind in ("output", "gradient", "depth"):
         assert result.figure(kind).axes
-    assert result._repr_html_().startswith("<pre>")
+    assert result._repr_html_().startswith("<pre ")
     rows_of = csv.DictReader(to_csv(result).splitlines())
     assert [[row[name] for name in ("name", "kind", "activation")] for row in rows_of] == [
         [str(place), "linear", "ReLU"] for place in (0, 2, 4)

@@ -1,7 +1,8 @@
 """Compare two sets of results run by run.
 
-OLD and NEW are each a sweep.db, the JSON of `run`, `compare` or `sweep`, or a directory. OLD may be missing: then
-nothing is compared, and the exit code is 0.
+OLD and NEW are each a sweep.db, the JSON of `run`, `compare` or `sweep`, or a directory. OLD may be missing, as before
+the first run in CI. Then a warning says that nothing is compared, and the exit code is 0. With --require-baseline it
+is 2.
 
 Runs of the same configuration are compared. Two single results are always compared. A tolerance in percent is relative
 to the old number, any other is an absolute difference. The default is 1%. `figures` means all numbers that figures
@@ -14,7 +15,8 @@ Where OLD exists, a --fail-on that finds nothing to compare fails. Exits with 3 
 \b
 Examples:
   initprobe diff old/sweep.db new/sweep.db --fail-on verdict --fail-on missing
-  initprobe diff old.json new.json --fail-on output.variance:10%
+  initprobe diff old.json new.json --fail-on output.variance:10% \\
+      --require-baseline
 """
 
 from __future__ import annotations
@@ -56,6 +58,7 @@ class DiffOptions:
         metavar="NAME[:TOL]",
         help="Exit with 1 if it changed: verdict, missing, figures:1%, output.variance:10%, theory.z:0.5; repeatable.",
     )
+    require_baseline: bool = option("--require-baseline", is_flag=True, help="Exit with 2 if OLD is missing.")
     junit: str | None = option(
         "--junit", metavar="FILE|-", help="Write one case per run as JUnit XML, for CI; needs --fail-on."
     )
@@ -69,7 +72,7 @@ class DiffOptions:
 def command(options: DiffOptions) -> None:
     """Compare two results or stores, and fail where a gate is exceeded."""
     from initprobe.cli.gate import check_junit
-    from initprobe.cli.outputs import STDOUT, check_exports
+    from initprobe.cli.outputs import check_exports
     from initprobe.data.files import check_file, kind_of
 
     old, new, junit = options.old, options.new, options.junit
@@ -80,9 +83,7 @@ def command(options: DiffOptions) -> None:
     for path in new_files:
         check_file(path)
     if kind_of(Path(old)) == "nothing":
-        note = f"{visible(old)}: no baseline yet, nothing to compare; keep {visible(new)} as one"
-        click.echo(note, err=STDOUT in (junit, options.markdown, options.report))
-        _write_files(_Differences([], [], note, [], [], [], []), options)
+        _without_baseline(options)
         return
     differences = _compared(_files(old), new_files, rules, bool(options.report))
     _report(differences, options)
@@ -117,6 +118,32 @@ class _Differences:
     def all_changes(self) -> list[Change]:
         """The changes of all pairs, run by run."""
         return [change for changes in self.changes for change in changes]
+
+
+def _without_baseline(options: DiffOptions) -> None:
+    """Warn that nothing is compared, and write the files that were asked for.
+
+    Raises:
+        InputError: with --require-baseline.
+    """
+    from initprobe.errors import InputError
+
+    hint = _similar(Path(options.old))
+    if options.require_baseline:
+        raise InputError(f"no such file or directory.{hint}", file=visible(options.old))
+    note = f"{visible(options.old)}: no baseline yet, nothing to compare; keep {visible(options.new)} as one"
+    click.echo(f"warning: {note}.{hint}", err=True)
+    _write_files(_Differences([], [], note, [], [], [], []), options)
+
+
+def _similar(path: Path) -> str:
+    """A hint at a file beside `path` that has a similar name."""
+    from initprobe.data.files import is_directory
+    from initprobe.registry import suggestion
+
+    if not is_directory(path.parent):
+        return ""
+    return suggestion(path.name, [f.name for f in path.parent.iterdir() if f.suffix == path.suffix])
 
 
 def _rules(asked: Sequence[str]) -> tuple[Rule, ...]:
@@ -288,6 +315,7 @@ def _write_junit(target: str, differences: _Differences) -> None:
     cases = [_case(pair, changes) for pair, changes in zip(differences.pairs, differences.changes, strict=True)]
     cases += [Case("something to compare", "failure", line) for line in differences.idle]
     cases += [Case("damaged", "error", line) for line in differences.damage]
+    cases = cases or [Case("something to compare", "skipped", differences.headline)]
     write_text(target, junit("initprobe diff", cases))
 
 

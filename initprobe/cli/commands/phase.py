@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from initprobe.activations.record import Activation
     from initprobe.config.probe_config import ProbeConfig
-    from initprobe.meanfield.phase import FixedPoint
     from initprobe.meanfield.phase_diagram import PhaseDiagram
 
 
@@ -213,10 +212,17 @@ def _cells(activation: Activation, mark: Mark) -> list[str]:
     from initprobe.arrays import finite
     from initprobe.formatting import fixed, short
     from initprobe.meanfield.phase import fixed_point
+    from initprobe.meanfield.phase_diagram import phase_name
 
     point = fixed_point(activation, mark.sigma_w, mark.sigma_b)
     numbers = [finite(value) for value in (point.q, point.chi_1, point.xi_gradient)]
-    return [mark.name, fixed(mark.sigma_w, 4), fixed(mark.sigma_b, 4), _phase(point), *map(short, numbers)]
+    return [
+        mark.name,
+        fixed(mark.sigma_w, 4),
+        fixed(mark.sigma_b, 4),
+        phase_name(point.settling, point.chi_1),
+        *map(short, numbers),
+    ]
 
 
 def _edge(activation: Activation, sigma_b: float) -> str:
@@ -229,11 +235,3 @@ def _edge(activation: Activation, sigma_b: float) -> str:
     return f"sigma_w = {point.sigma_w:.9g}, {where}" + (
         "" if point.stable else " (unstable: the length map's slope > 1)"
     )
-
-
-def _phase(point: FixedPoint) -> str:
-    if point.settling == "diverges":
-        return "diverges"
-    if abs(point.chi_1 - 1) < 1e-6:
-        return "edge of chaos"
-    return "ordered" if point.chi_1 < 1 else "chaotic"

@@ -15,7 +15,7 @@ Examples:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -27,17 +27,13 @@ from initprobe.cli.options import LossOptions, MeasurementOptions, NetworkOption
 from initprobe.cli.parameters import Choice, command_of, group, option
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
     from initprobe.config.probe_config import ProbeConfig
     from initprobe.probe.experiment import Experiment
-    from initprobe.results.spectrum import Spectrum, SpectrumStats
+    from initprobe.results.spectrum import Spectrum
 
 
 # A longer time is announced.
 _PATIENCE_S = 60
-_MOST_ROWS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +93,7 @@ def command(options: SpectrumOptions) -> None:
     from initprobe.cli.run_output import text_stream
     from initprobe.probe.experiment import prepare
     from initprobe.reports.console import console
+    from initprobe.reports.spectrum_table import print_spectra
 
     fmt = outputs.figure_format(options.figure) if options.figure else None
     outputs.check_exports([options.figure, options.export_json, options.report], None)
@@ -116,7 +113,7 @@ def command(options: SpectrumOptions) -> None:
 
         machine = environment(checked_threads(options.threads))
         outputs.write_page(options.report, spectrum_page(spectra, spectra[0].title, typed(), machine))
-    _report(spectra, options.verbose, console(text_stream(options.export_json, options.report)))
+    print_spectra(spectra, console(text_stream(options.export_json, options.report)), options.verbose)
 
 
 def _announce_time(experiments: Sequence[Experiment], options: SpectrumOptions) -> None:
@@ -147,88 +144,3 @@ def _measured(experiments: Sequence[Experiment], options: SpectrumOptions) -> li
                 )
             )
     return spectra
-
-
-_NOTES = """
-s: singular value. spread: Var(s^2)/mean(s^2)^2. near 1: s in 0.8 .. 1.25.
-zero: exactly 0 in this dtype. lost: float64 cannot tell it from 0. largest and
-smallest: over all Jacobians, without zero and lost values. +-%: standard
-deviation of the mean over draws. theory: for infinite width; finite networks
-differ by the order of depth/width."""
-
-
-def _report(spectra: Sequence[Spectrum], verbose: bool, to: Console) -> None:
-    """Print several networks side by side, then each alone."""
-    to.print(f"{spectra[0].title}\n{spectra[0].description.setting}", soft_wrap=True, markup=False)
-    if len(spectra) > 1:
-        to.print("\nend to end, dh_L/dh_0", markup=False)
-        to.print(_table("init", [(spectrum.name, spectrum.end_to_end[-1]) for spectrum in spectra]))
-    for spectrum in spectra:
-        _report_one(spectrum, verbose or len(spectra) == 1, to)
-    to.print(_NOTES, markup=False)
-    if len(spectra) > 1 and not verbose:
-        to.print("-v prints the table of every layer.", markup=False)
-
-
-def _report_one(spectrum: Spectrum, every_layer: bool, to: Console) -> None:
-    from rich.text import Text
-
-    verdict = f"\n{spectrum.name}\n  {spectrum.verdict}".replace("; ", ";\n  ")
-    to.print(Text(verdict, "bold green" if spectrum.isometric else "bold"), soft_wrap=True)
-    for note in (spectrum.theory_note, spectrum.width_note):
-        if note:
-            to.print(note, soft_wrap=True, markup=False)
-    if every_layer:
-        to.print("\nsingle layers, dh_l/dh_l-1", markup=False)
-        to.print(_table("l", [(str(stats.layer), stats) for stats in _thinned(spectrum.layers)]))
-    to.print("\nend to end, dh_l/dh_0", markup=False)
-    to.print(_table("l", [(str(stats.layer), stats) for stats in spectrum.end_to_end]))
-
-
-def _thinned(layers: Sequence[SpectrumStats]) -> Sequence[SpectrumStats]:
-    """At most about a hundred layers, evenly spaced; JSON has all."""
-    # Counted from the end, so that the last layer is included.
-    return layers[:: -math.ceil(len(layers) / _MOST_ROWS)][::-1]
-
-
-_HEADINGS = (
-    "s^2\nmean",
-    "\n+-%",
-    "\ntheory",
-    "\nspread",
-    "\ntheory",
-    "largest\ns",
-    "smallest\ns",
-    "zero\n%",
-    "lost\n%",
-    "near\n1 %",
-)
-_WIDEST_NAME = 10
-
-
-def _table(first: str, rows: Sequence[tuple[str, SpectrumStats]]) -> Table:
-    from initprobe.reports.tables import plain_table
-
-    table = plain_table(f"\n{first}", *_HEADINGS, left=(f"\n{first}",))
-    names = table.columns[0]
-    names.max_width, names.overflow, names.no_wrap, names.vertical = _WIDEST_NAME, "fold", False, "top"
-    for name, stats in rows:
-        table.add_row(name, *_cells(stats))
-    return table
-
-
-def _cells(stats: SpectrumStats) -> Iterator[str]:
-    from initprobe.formatting import percent, short
-    from initprobe.results.spectrum import SpectrumTheory
-
-    theory = stats.theory or SpectrumTheory(mean_square=None, mean_square_log10=None, spread=None)
-    yield short(stats.mean_square, stats.mean_square_log10)
-    yield short(None if stats.mean_square_sd is None else 100 * stats.mean_square_sd)
-    yield short(theory.mean_square, theory.mean_square_log10)
-    yield short(stats.spread)
-    yield short(theory.spread)
-    yield short(stats.largest, stats.largest_log10)
-    yield short(stats.smallest, stats.smallest_log10)
-    yield percent(stats.zero_fraction)
-    yield percent(stats.lost_fraction)
-    yield percent(stats.isometric_fraction)

@@ -14,7 +14,7 @@ from initprobe.reports.figures.titles import fit_words
 Maker = Callable[[Look], Figure]
 
 
-def choose(makers: Mapping[str, Maker], kind: str | None, look: Look) -> Figure:
+def choose(makers: Mapping[str, Maker], kind: object, look: Look) -> Figure:
     """Draw a figure.
 
     Args:
@@ -26,7 +26,7 @@ def choose(makers: Mapping[str, Maker], kind: str | None, look: Look) -> Figure:
         UnknownNameError: there is no such kind; the message lists those there are.
     """
     name = next(iter(makers)) if kind is None else kind
-    if name not in makers:
+    if not isinstance(name, str) or name not in makers:
         kinds = ", ".join(makers)
         raise UnknownNameError(f"unknown figure {kind!r}.{suggestion(str(kind), list(makers))} There are {kinds}.")
     figure = makers[name](look)

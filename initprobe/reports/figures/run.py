@@ -52,7 +52,7 @@ def kinds_of(data: RunData) -> tuple[str, ...]:
     return tuple(kind.name for kind in KINDS.values() if kind.applies(data))
 
 
-def draw(result: ProbeResult, kind: str, look: Look = SCREEN) -> Figure:
+def draw(result: ProbeResult, kind: object, look: Look = SCREEN) -> Figure:
     """Draw one kind of figure of a result.
 
     Args:
@@ -66,7 +66,7 @@ def draw(result: ProbeResult, kind: str, look: Look = SCREEN) -> Figure:
     return drawn(run_data(result), kind, look)
 
 
-def drawn(data: RunData, kind: str, look: Look = SCREEN) -> Figure:
+def drawn(data: RunData, kind: object, look: Look = SCREEN) -> Figure:
     """Draw one kind of figure of what a result shows.
 
     Args:
@@ -77,8 +77,8 @@ def drawn(data: RunData, kind: str, look: Look = SCREEN) -> Figure:
     Raises:
         UnknownNameError: another kind; a `KeyError` too.
     """
-    if kind not in (names := kinds_of(data)):
-        raise UnknownNameError(_no_figure(kind, names))
+    if not isinstance(kind, str) or kind not in kinds_of(data):
+        raise UnknownNameError(_no_figure(str(kind), kinds_of(data)))
     with style(look.settings):
         figure = KINDS[kind].draw(data, look)
         return thinned(figure) if look.style == "paper" else figure
