@@ -2,10 +2,10 @@
 
 An axis of at most `MOST_PLACES` places has one place per group. In a longer one, the first places and the last stand
 alone: a class token lies there, and behind a causal mask the first places differ most. The groups between grow with
-the distance from the start, because the share `1 / place` of a causal mask changes by as much in each of them.
+the distance from the start. So the share `1 / place` of a causal mask changes by as much in each of them.
 
-Along such an axis, `pairs` has the mean at the same place, then all pairs of groups, each as the mean product at two
-different places. For groups of several places, the mean squares of each group at the same place follow.
+Along such an axis, `pairs` starts with the mean at the same place. Then come all pairs of groups, as mean products at
+two different places. In a long axis, the mean squares of each group at the same place follow.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def grouped_length(size: int) -> int:
 
 
 def is_by_place(size: int, length: int) -> bool:
-    """Whether an axis of this size has pairs of places or groups: index 0 is their mean at the same place.
+    """Whether an axis has pairs of places or groups. Their index 0 is the mean at the same place.
 
     Args:
         size, length: places along the axis, and indices of `pairs` along it.
@@ -96,7 +96,7 @@ def place_shares(size: int, length: int) -> Array:
 
 
 def same_places(size: int, length: int) -> slice:
-    """The indices of `pairs` of `is_by_place` that are of one place and itself."""
+    """The indices of `pairs` of `is_by_place` that are of one place and itself; `size` places, `length` indices."""
     return slice(1, None, size + 1) if length == size * size + 1 else slice(-len(group_sizes(size)), None)
 
 

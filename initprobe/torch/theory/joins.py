@@ -58,7 +58,7 @@ def _sum(node: Node, of: Lookup) -> Moments:
     given = of(source)
     if isinstance(other, int | float):
         return _with_number(source, given, float(other) * other_factor, factor)
-    if isinstance(other, Constant) and not _is_small(other):
+    if isinstance(other, Constant) and (other.is_mask or not _is_small(other)):
         return broadcast(given, node.shape)
     return _added(given.scaled(factor**2, factor), constant(other).scaled(other_factor**2, other_factor))
 

@@ -14,7 +14,7 @@ from initprobe.torch.theory.places import apart_in_groups, set_same
 class PlaceMap:
     """A matrix along an axis, such as the shares of an attention to equal keys. It maps the blocks of `places.py`.
 
-    The mean products of two places before it are those of their groups, and `excess` more for a place and itself.
+    The mean products of two places before it are those of their groups. A place and itself have `excess` more.
     """
 
     def __init__(self, matrix: Array) -> None:

@@ -79,8 +79,8 @@ def blocks(pairs: Array, size: int, axis: int) -> Array:
 
     Returns:
         `(..., groups + 1, groups)`, with the other axes of `pairs` in order before. The first rows are the mean
-        products at two different places of two groups, the last row those at the same place. A group of one place has
-        that in both.
+        products at two different places of two groups. The last row has those at the same place. A group of one place
+        has that in both.
     """
     count = len(group_sizes(size))
     if size > MOST_PLACES and pairs.shape[axis] == grouped_length(size):

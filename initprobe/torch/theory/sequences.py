@@ -46,8 +46,8 @@ def _equal_shares(visible: Array | None, places: int) -> PlaceMap:
 def _packed_shares(visible: bytes, places: int) -> PlaceMap:
     if not visible:
         return PlaceMap(np.full((places, places), 1 / places))
-    seen = np.unpackbits(np.frombuffer(visible, np.uint8), count=places**2).reshape(places, places)
-    return PlaceMap(seen / np.maximum(seen.sum(1, dtype=float), 1)[:, None])
+    unpacked = np.unpackbits(np.frombuffer(visible, np.uint8), count=places**2).reshape(places, places)
+    return PlaceMap(unpacked / np.maximum(unpacked.sum(1, dtype=float), 1)[:, None])
 
 
 class Sequences:
@@ -198,7 +198,7 @@ class Sequences:
         return self.scale**2 * total
 
     def _crossed_keys(self, value: Array) -> Array:
-        """Mean over the keys of one query of the products of means over those of another: of values and of keys."""
+        """Products of the mean value and the mean key of a query, averaged over the keys of another."""
         share = self.share
         means = [share.half(held) for held in (value, self.key)]
         more = [share.excess(held)[..., None, :] for held in (value, self.key)]

@@ -19,7 +19,7 @@ from initprobe.torch.measure import Track, array_of, is_measured
 from initprobe.torch.theory.known_entries import measured_moments
 from initprobe.torch.theory.moments import Moments
 from initprobe.torch.theory.places import from_matrices, grouped
-from initprobe.torch.theory.tensor_facts import WITH_FACTS, tensor_facts
+from initprobe.torch.theory.tensor_facts import MASKED, WITH_FACTS, tensor_facts
 
 _MOST_SAMPLES = 8  # of the model's input, from which its moments are taken
 _MOST_ENTRIES = 1 << 14  # of a constant, from which its moments are taken
@@ -45,6 +45,7 @@ class Constant:
         pairs: its moments, where entries at different places may be alike, as of positions.
         track: statistics of a weight that were measured for its layer; they stand for `mean` and `square`.
         uneven: of the kernels of a convolution, relative variance of their mean square, where they have few entries.
+        is_mask: whether it masks logits: its entries are 0, or so low that exp of them is lost beside 1.
         as_moments: what rules made of these numbers, for independent entries.
         as_weights: the same of the weights of a product.
     """
@@ -56,6 +57,7 @@ class Constant:
     pairs: Moments | None = None
     track: Track | None = None
     uneven: float = 0.0
+    is_mask: bool = False
     as_moments: Moments | None = field(default=None, init=False)
     as_weights: Any = field(default=None, init=False)
 
@@ -287,9 +289,14 @@ class Trace:
             return made
         flat = tensor.detach().reshape(-1)
         entries = array_of(flat[:: max(flat.numel() // _MOST_ENTRIES, 1)])
-        made = Constant(shape, count=entries.size)
+        made = Constant(shape, count=entries.size, is_mask=_is_mask(entries))
         _measure([made], entries[None])
         return made
+
+
+def _is_mask(entries: Array) -> bool:
+    """Whether numbers mask logits to which they are added."""
+    return bool(entries.min(initial=0.0) < MASKED and np.all((entries == 0) | (entries < MASKED)))
 
 
 def _uneven(weight: Any) -> float:

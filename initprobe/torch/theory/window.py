@@ -99,7 +99,7 @@ class Window:
         return np.asarray(thin * self.along(self.shared, thin, axis))
 
     def along(self, by_distance: Array, pairs: Array, axis: int) -> Array:
-        """Numbers by the distance of two outputs, as factors of `pairs`: `by_distance`, of length `made`."""
+        """Factors of `pairs` along an `axis`, from numbers `by_distance` of two outputs, `(made,)`."""
         length = pairs.shape[axis]
         if length == 2 != self.made:
             weights = shares(self.made, self.made)[1:]

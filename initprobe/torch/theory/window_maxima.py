@@ -44,8 +44,8 @@ class Maxima:
 def _normal(size: int) -> Array:
     """Normal numbers for two independent patches, `(2, patches, size)`.
 
-    Their means and covariances are exactly 0 and those of independent entries, so far as there are many more patches
-    than entries. Most of the chance of a mean over maxima lies in these two.
+    For small patches, their means are exactly 0, and their covariances those of independent entries. Most of the
+    chance of a mean over maxima lies in these two.
     """
     drawn = np.random.default_rng(0).standard_normal((_PATCHES, 2 * size))
     drawn -= drawn.mean(0)
