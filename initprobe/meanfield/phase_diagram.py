@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from initprobe.arrays import Array
+from initprobe.errors import InputError
+from initprobe.results.base import read_record
 from initprobe.results.display import FigureKind, HasFigures, Row, draw_phase, print_phase
+from initprobe.results.phase_cells import PhaseCells
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,6 +48,27 @@ class PhaseDiagram(HasFigures):
     xi_q: Array
     xi_c: Array
     xi_gradient: Array
+
+    @classmethod
+    def from_json(cls, text: str | bytes, source: str = "JSON") -> PhaseDiagram:
+        """Read a phase diagram from the JSON that `initprobe phase --export-json` writes; null becomes NaN.
+
+        Args:
+            text: of the file.
+            source: the name of the text in errors, such as its file.
+
+        Raises:
+            InputError: not JSON, or not a phase diagram of this schema version; names `source` and the field.
+        """
+        cells = read_record(PhaseCells, text, source)
+        shape = (len(cells.sigma_b), len(cells.sigma_w))
+        for name in _CELL:
+            rows = getattr(cells, name)
+            if len(rows) != shape[0] or any(len(row) != shape[1] for row in rows):
+                raise InputError(f"{name} must have {shape[0]} rows of {shape[1]} cells", file=source)
+        settling = np.array(cells.settling, dtype=object).reshape(shape)
+        numbers = {name: np.array(getattr(cells, name), float).reshape(shape) for name in _CELL if name != "settling"}
+        return cls(cells.activation, np.array(cells.sigma_w), np.array(cells.sigma_b), settling, **numbers)
 
     @property
     def phases(self) -> Array:
