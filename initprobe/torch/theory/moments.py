@@ -70,6 +70,7 @@ class Moments:
         along: the mean product of two entries, each times its standardized Gaussian entry. It is of a gradient that
             went back through a function. None elsewhere.
         shared: mean squared correlation of two units over samples, such as `1 / fan_in` of two rows of weights.
+        fresh: the part of `shared` that the last product with weights brought.
         common: of the gradient of attention weights or logits, `shared` of the values, and what follows from it for
             the gradient of queries: their relative growth, because keys and values are made of the same tokens.
         rise: of a gradient, how the squared slope that it went back through grows with the variance of its input.
@@ -90,6 +91,7 @@ class Moments:
     merged: tuple[Array, Moments] | None = None
     even: tuple[Array, Array, Mapping[int, Array]] | None = None
     shared: float = 0.0
+    fresh: float = 0.0
     common: float = 0.0
     rise: float = 0.0
     against: bool = False

@@ -17,14 +17,13 @@ from initprobe.torch.call_kinds import Call
 from initprobe.torch.device_statistics import on_host
 from initprobe.torch.graph import Operation, Value
 from initprobe.torch.measure import Track, array_of, is_measured
-from initprobe.torch.theory.known_entries import measured_moments
+from initprobe.torch.theory.known_entries import is_mask, measured_moments, uneven
 from initprobe.torch.theory.moments import Moments
 from initprobe.torch.theory.places import from_matrices, grouped
-from initprobe.torch.theory.tensor_facts import MASKED, WITH_FACTS, tensor_facts
+from initprobe.torch.theory.tensor_facts import WITH_FACTS, tensor_facts
 
 _MOST_SAMPLES = 8  # of the model's input, from which its moments are taken
 _MOST_ENTRIES = 1 << 14  # of a constant, from which its moments are taken
-_SMALL_KERNEL = 64  # entries of a kernel
 _SMALL = 1 << 10  # entries of vectors that are measured together
 _MOST_FACTORS = 4096  # places of a constant whose pairs of places are taken
 _MOST_PAIRED = 1 << 21  # entries of a constant whose pairs are taken
@@ -238,7 +237,7 @@ class Trace:
         for tensor, value in zip(call.tensors, call.values, strict=True):
             is_weight = value.signal is None and (op.leaf is None or value.leaf == op.leaf)
             if is_weight and tensor.shape == weight.shape and id(tensor) not in self._constants:
-                self._hold(tensor, Constant(weight.shape, track=weight, uneven=_uneven(tensor)))
+                self._hold(tensor, Constant(weight.shape, track=weight, uneven=uneven(tensor)))
 
     def _arguments(self, given: Iterable[Any], call: Call) -> tuple[Any, ...]:
         """The arguments of a call. Their tensors come in the order in which the call lists them."""
@@ -294,23 +293,9 @@ class Trace:
             return made
         flat = tensor.detach().reshape(-1)
         entries = array_of(flat[:: max(flat.numel() // _MOST_ENTRIES, 1)])
-        made = Constant(shape, count=entries.size, is_mask=_is_mask(entries))
+        made = Constant(shape, count=entries.size, is_mask=is_mask(entries))
         _measure([made], entries[None])
         return made
-
-
-def _is_mask(entries: Array) -> bool:
-    """Whether numbers mask logits to which they are added."""
-    return bool(entries.min(initial=0.0) < MASKED and np.all((entries == 0) | (entries < MASKED)))
-
-
-def _uneven(weight: Any) -> float:
-    """Relative variance of the mean square of a kernel, from the fourth moment of the entries of small kernels."""
-    fan = math.prod(weight.shape[1:])
-    if weight.ndim < 3 or fan > _SMALL_KERNEL or not is_measured(weight):
-        return 0.0
-    squares = array_of(weight).astype(np.float64) ** 2
-    return float(squares.var() / max(squares.mean() ** 2, 1e-300) / fan)
 
 
 def _moments_of(values: Array, is_factor: bool) -> Moments:

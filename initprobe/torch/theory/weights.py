@@ -118,7 +118,7 @@ def _linear(node: Node, of: Lookup) -> Moments:
     same, other = _summed(given, axis, fan, weights)
     mean = fan * weights.mean * given.mean
     made = _made(node, given, _joined(same, other, axis, units), mean, bias, axis)
-    return replace(made, shared=given.shared + 1 / fan)
+    return replace(made, shared=given.shared + 1 / fan, fresh=1 / fan)
 
 
 def _linear_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
@@ -221,7 +221,8 @@ def _embedding(node: Node, of: Lookup) -> Moments:
     equal = node.facts["equal"]
     same = (weight.square - weight.mean**2) * equal + weight.mean**2
     pairs = np.stack([same, np.full_like(same, weight.mean**2)], -1)
-    moments = Moments(node.shape, weight.mean, pairs)
+    share = float(equal.flat[min(1, equal.shape[-1] - 1)]) if equal.ndim else 0.0  # of equal tokens in a sample
+    moments = Moments(node.shape, weight.mean, pairs, shared=share * (1 - share))
     return replace(moments, noise=gaussian_noise(moments))
 
 
