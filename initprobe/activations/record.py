@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from initprobe.arrays import Array
 from initprobe.errors import ConfigError
@@ -17,8 +18,7 @@ SATURATED_SLOPE = 1 - 0.97**2
 LARGEST, SMALLEST = 1e75, 1e-75
 
 
-@dataclass(frozen=True)
-class Band:
+class Band(NamedTuple):
     """Outputs at or below `low`, or at or above `high`, count as saturated.
 
     Attributes:
