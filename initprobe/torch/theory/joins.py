@@ -91,8 +91,8 @@ def _added(left: Moments, right: Moments) -> Moments:
 def _shared_of_sum(left: Moments, right: Moments) -> float:
     """Mean squared correlation of two units of a sum; what all places have in common does not count.
 
-    A branch is made of the stream that it is added to. Where two samples or places are alike in the stream, by chance,
-    they are alike in the branch: so the products of both vary together, but for what is `fresh` in the branch.
+    A branch is made of the stream that it is added to. Two places that are alike in the stream, by chance, are alike
+    in the branch. So the products of both vary together. What is `fresh` in the branch does not.
     """
     if not (left.shared or right.shared):
         return 0.0
