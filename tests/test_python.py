@@ -26,6 +26,15 @@ def test_every_public_name_can_be_had():
     assert dir(initprobe) == sorted(initprobe.__all__)
 
 
+def test_names_and_configs_are_short_at_a_prompt():
+    config = ProbeConfig(init="he:gain=2", act="relu", layers=3, thresholds={"saturated": 0.3})
+    assert repr(config) == "ProbeConfig(init='he:gain=2', act='relu', layers=3, thresholds={'saturated': 0.3})"
+    assert eval(repr(config), {"ProbeConfig": ProbeConfig}) == config
+    assert repr(initprobe.ACTIVATIONS).startswith("<20 activations: linear, sigmoid, ")
+    assert repr(initprobe.ACTIVATIONS["relu"]) == "<Activation: relu: max(x, 0); Nair & Hinton 2010, ICML>"
+    assert repr(initprobe.INITIALIZERS["he"]).startswith("<Initializer: he_normal: N(0, std^2)")
+
+
 def test_compare_measures_what_run_measures():
     configs = [ProbeConfig(init=init, **SMALL) for init in ("xavier", "normal:std=0.01")]
     comparison = initprobe.compare(configs, threads=1)

@@ -30,7 +30,7 @@ class Band(NamedTuple):
     high: float = math.inf
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Activation:
     """An element-wise activation `h = phi(z)`.
 
@@ -72,6 +72,9 @@ class Activation:
     make: Callable[..., Activation] | None = None
     uses_scipy: bool = False
     pytorch: Mapping[str, str] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Activation: {self.name}: {self.formula}; {self.reference}>"
 
     @property
     def example(self) -> str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from initprobe.arrays import Array
 from initprobe.errors import InputError
 from initprobe.results.base import read_record
 from initprobe.results.display import FigureKind, HasFigures, Row, draw_phase, print_phase
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PHASES = ("ordered", "edge of chaos", "chaotic", "diverges")
 _EDGE = 1e-6
+Floats = npt.NDArray[np.float64]
+Names = npt.NDArray[np.object_]
 _CELL = ("settling", "q", "slope", "chi_1", "correlation", "xi_q", "xi_c", "xi_gradient")
 
 
@@ -38,16 +40,16 @@ class PhaseDiagram(HasFigures):
     """
 
     activation: str
-    sigma_w: Array
-    sigma_b: Array
-    settling: Array
-    q: Array
-    slope: Array
-    chi_1: Array
-    correlation: Array
-    xi_q: Array
-    xi_c: Array
-    xi_gradient: Array
+    sigma_w: Floats
+    sigma_b: Floats
+    settling: Names
+    q: Floats
+    slope: Floats
+    chi_1: Floats
+    correlation: Floats
+    xi_q: Floats
+    xi_c: Floats
+    xi_gradient: Floats
 
     @classmethod
     def from_json(cls, text: str | bytes, source: str = "JSON") -> PhaseDiagram:
@@ -71,14 +73,16 @@ class PhaseDiagram(HasFigures):
         return cls(cells.activation, np.array(cells.sigma_w), np.array(cells.sigma_b), settling, **numbers)
 
     @property
-    def phases(self) -> Array:
+    def phases(self) -> Names:
         """The phase of each cell as text: `ordered`, `chaotic`, `edge of chaos` or `diverges`."""
-        names = [phase_name(*cell) for cell in zip(self.settling.flat, self.chi_1.flat, strict=True)]
+        names = [
+            phase_name(str(word), float(chi)) for word, chi in zip(self.settling.flat, self.chi_1.flat, strict=True)
+        ]
         return np.array(names, dtype=object).reshape(self.settling.shape)
 
     def in_a_line(self) -> str:
         """How many cells are in each phase."""
-        counts = Counter(self.phases.flat)
+        counts = Counter(map(str, self.phases.flat))
         phases = ", ".join(f"{counts[name]:,} {name}" for name in PHASES if counts[name])
         return f"{self.activation}, {len(self.sigma_b)} x {len(self.sigma_w)} cells of sigma_b x sigma_w: {phases}"
 
