@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -37,8 +36,7 @@ _SIZES = 8  # of blocks: of weights and of samples, whole ones and the last ones
 _FLOAT_OF: dict[Any, Any] = {np.uint32: np.float32, np.uint64: np.float64}
 
 
-@dataclass(frozen=True)
-class Grid:
+class Grid(NamedTuple):
     """How values of a dtype are counted: by the unsigned view of their pattern, shifted right.
 
     Attributes:
