@@ -72,7 +72,7 @@ def units_off(op: Operation, z: Any, h: Any) -> Any:
         h: its output.
 
     Returns:
-        True for each unit that is off: an array, or a tensor on a CUDA device, where the host would wait for it.
+        True for each unit that is off. An array, but a tensor on a CUDA device, where the host would wait for it.
         None for an activation whose units cannot die.
     """
     act = op.activation
