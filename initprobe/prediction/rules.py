@@ -136,7 +136,7 @@ def pooled(inputs: Sequence[InputMoments]) -> InputMoments:
 
 
 def inequality(inputs: Sequence[InputMoments], draws: int) -> float:
-    """How far the mean log of the draws' mean squares is below the log of their mean; 0 for equal inputs.
+    """How far the mean log of the draws' mean squares is below the log of their mean. It is 0 for equal inputs.
 
     Args:
         inputs: moments of every batch, draw by draw.
