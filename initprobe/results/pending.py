@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 from initprobe.results.base import Record
 
 Work = Callable[[], Mapping[str, Any]]
+# Records share work, so that one thread completes them at a time.
+lock = threading.RLock()
+_fields = BaseModel.__dict__["__dict__"]  # `Pending` hides it
 Kind = TypeVar("Kind", bound=Record)
 
 
@@ -67,10 +73,14 @@ def pending(kind: type[Kind], work: Work, fields: dict[str, Any]) -> Kind:
 
 
 def completed(record: Any) -> Any:
-    """The same object as a plain record."""
-    private, put = record.__pydantic_private__, object.__setattr__
-    put(record, "__class__", type(record).__mro__[2])
-    put(record, "__pydantic_private__", None)
-    fields = record.__dict__ | private["work"]()
-    put(record, "__dict__", {name: fields[name] for name in type(record).model_fields if name in fields})
+    """The same object as a plain record; it stays as it was if the work fails or is interrupted."""
+    with lock:
+        if isinstance(record, Pending):
+            plain: Any = type(record).__mro__[2]
+            private, put = record.__pydantic_private__, object.__setattr__
+            fields = _fields.__get__(record) | private["work"]()
+            # The class comes last: other threads read a plain record without waiting.
+            _fields.__set__(record, {name: fields[name] for name in plain.model_fields if name in fields})
+            put(record, "__pydantic_private__", None)
+            put(record, "__class__", plain)
     return record

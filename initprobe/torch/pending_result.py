@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from initprobe.results.pending import Pending, pending
+from initprobe.results.pending import Pending, lock, pending
 from initprobe.results.run import ProbeResult
 from initprobe.torch.layer_stats import LayerRecords
 
@@ -52,5 +52,6 @@ class _Records:
 
 def _with_layers(result: Any) -> Any:
     """The layers of a result, which stays without modules."""
-    records: _Records = result.__pydantic_private__["work"]
-    return records.layers()
+    with lock:
+        private = result.__pydantic_private__
+        return result.layers if private is None else private["work"].layers()
