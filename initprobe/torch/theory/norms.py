@@ -40,7 +40,7 @@ def normalised(given: Moments, axes: Sequence[int], eps: float, centred: bool = 
     mean = 0.0 if centred else given.mean / own**0.5
     levels = {axis: level for axis, level in held_levels.items() if axis in axes}  # each other place has its own norm
     normal = settled(given, pairs / variance)
-    if is_even and 1 not in axes:
+    if is_even and 0 in axes and 1 not in axes:  # batch norm
         normal = of_each_unit(normal, given.shape, axes)
     return Moments(given.shape, mean, normal, levels=levels, shared=given.shared), variance
 

@@ -74,7 +74,7 @@ def _open_windows(logits: Any) -> Array:
     if first.ndim < 3 or count == 1:
         return _open(logits)
     windows = np.array([_open(first[round(place)]) for place in np.linspace(0, len(first) - 1, count)])
-    return windows if (windows != windows[0]).any() else windows[0]
+    return np.asarray(windows if (windows != windows[0]).any() else windows[0])
 
 
 def _open(logits: Any) -> Array:

@@ -25,7 +25,7 @@ def of_each_unit(pairs: Array, shape: Shape, axes: Sequence[int]) -> Array:
     Args:
         pairs: mean products of two entries, over the mean variance.
         shape: of the tensor; axis 1 is that of the units.
-        axes: over which the norm averages, all but axis 1.
+        axes: over which batch norm averages, all but axis 1.
 
     Returns:
         The pairs, changed for two entries of the same unit.
