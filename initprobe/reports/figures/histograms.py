@@ -18,7 +18,7 @@ from initprobe.arrays import Array
 from initprobe.formatting import percent, short
 from initprobe.reports.figures.look import SCREEN, Look
 from initprobe.reports.figures.result_data import HistogramRow, LayerHistogram
-from initprobe.reports.figures.style import BLACK, ORANGE, POINTS, percent_ticks, small
+from initprobe.reports.figures.style import BEHIND_NOTES, BLACK, ORANGE, POINTS, percent_ticks, small
 from initprobe.reports.layer_blocks import short_name
 
 MOST_PANELS = 12
@@ -33,7 +33,6 @@ _ROW = 1.4  # least height of a row of panels with its headings, in inches on a 
 _NARROW = 0.7  # inches of a panel in which three labels would overlap
 _LINE = 1.0  # heights of a letter from one label to the next
 _LETTER = 0.7  # widths of a letter with some room, in units of its height
-_BEHIND_NOTES = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.5}
 
 
 def is_density(row: HistogramRow, look: Look = SCREEN, share: float = 1.0) -> bool:
@@ -144,7 +143,7 @@ def _label_panel(axes: Axes, panel: LayerHistogram, left: float, ceiling: float,
     notes += [f"{percent(panel.outside)}%\noutside"] if panel.outside > 0.02 else []
     if notes:
         place, side = _lowest_third(panel.shares)
-        look: dict[str, Any] = {"va": "top", "fontsize": small(), "bbox": _BEHIND_NOTES}
+        look: dict[str, Any] = {"va": "top", "fontsize": small(), "bbox": BEHIND_NOTES}
         axes.text(left + place, 0.95 * ceiling, "\n".join(notes), ha=side, **look)
 
 

@@ -30,6 +30,9 @@ DPI = 100
 FONT = 10.0  # points of letters on a screen
 POINTS = 72  # per inch
 _LINES_PER_TICK = 1.4
+_MOST_X_TICKS = 20
+_LETTER = 0.75  # widths of a letter with some room, in units of its height
+BEHIND_NOTES = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.5}  # the box of words over bars
 _LEAST_SPAN, _ROOM = 0.02, 0.05  # of an axis of losses: of the largest, and of the span at each end
 
 # Okabe & Ito 2008: distinct with any colour vision.
@@ -214,6 +217,17 @@ def tick_step(axes: Axes, count: int) -> int:
     """
     lines = axes.bbox.height / axes.figure.dpi * POINTS / float(mpl.rcParams["font.size"])
     return math.ceil(_LINES_PER_TICK * count / max(lines, 1.0))
+
+
+def most_x_ticks(axes: Axes, letters: int) -> int:
+    """How many labels of the x axis fit beside each other.
+
+    Args:
+        axes: with the axis.
+        letters: of the longest label.
+    """
+    width = axes.bbox.width / axes.figure.dpi * POINTS / float(mpl.rcParams["font.size"])
+    return min(max(int(width / (_LETTER * (letters + 1))), 1), _MOST_X_TICKS)
 
 
 def power_text(log10: float) -> str:
