@@ -54,7 +54,10 @@ if TYPE_CHECKING:
     from initprobe.studies.spectrum import spectrum
     from initprobe.studies.theory import gain, phase
     from initprobe.studies.width import width
-    from initprobe.sweeps.python import Sweep, load, sweep
+    from initprobe.sweeps.differences import Differences, diff
+    from initprobe.sweeps.loading import load
+    from initprobe.sweeps.python import sweep
+    from initprobe.sweeps.swept import Sweep
 
 # Resolved on first use (PEP 562): importing initprobe loads neither NumPy nor pydantic.
 _HOMES = {
@@ -65,6 +68,7 @@ _HOMES = {
     "Comparison": "studies.comparison",
     "ConfigError": "errors",
     "CoordinateCheck": "results.coordinate_check",
+    "Differences": "sweeps.differences",
     "Distribution": "initializers.distributions",
     "Gain": "results.gain",
     "Initializer": "initializers.record",
@@ -74,11 +78,12 @@ _HOMES = {
     "ProbeResult": "results.run",
     "Recommendation": "results.recommendation",
     "Spectrum": "results.spectrum",
-    "Sweep": "sweeps.python",
+    "Sweep": "sweeps.swept",
     "activation": "activations.own",
     "compare": "studies.comparison",
+    "diff": "sweeps.differences",
     "gain": "studies.theory",
-    "load": "sweeps.python",
+    "load": "sweeps.loading",
     "phase": "studies.theory",
     "recommend": "studies.recommendation",
     "run": "probe.run",
@@ -95,6 +100,7 @@ __all__ = [
     "Comparison",
     "ConfigError",
     "CoordinateCheck",
+    "Differences",
     "Distribution",
     "Gain",
     "Initializer",
@@ -107,6 +113,7 @@ __all__ = [
     "Sweep",
     "activation",
     "compare",
+    "diff",
     "gain",
     "load",
     "phase",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import statistics
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any, overload
 
@@ -21,6 +22,28 @@ Array = npt.NDArray[Any]
 _PAIRS = 1 << 16
 _ANGLE = np.float32(math.pi / 2**31)
 _UNIT = np.float32(2.0**-32)
+
+
+class Scratch(threading.local):
+    """Memory that each thread uses again and again: new pages from the system cost more than the arithmetic."""
+
+    def __init__(self) -> None:
+        """Start with no memory."""
+        self._held: dict[npt.DTypeLike, Array] = {}
+
+    def array(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        """The one array of this thread with that dtype, in the given shape; its old content is lost.
+
+        Args:
+            shape, dtype: of the array.
+        """
+        size = math.prod(shape)
+        if dtype not in self._held or self._held[dtype].size < size:
+            self._held[dtype] = np.empty(size, dtype)
+        return self._held[dtype][:size].reshape(shape)
+
+
+_polar = Scratch()  # radius and angle of each pair
 
 
 @overload
@@ -83,7 +106,8 @@ def _fill(rng: np.random.Generator, out: Array) -> None:
     """Write `(r cos a, r sin a)`, `r^2 = -2 log u`, from 32 random bits each for u in (0, 1] and a in [-pi, pi)."""
     pairs = len(out) // 2
     bits = rng.integers(0, 1 << 64, pairs, np.uint64).view(np.uint32)
-    radius, angle = bits[:pairs].astype(np.float32), bits[pairs:].view(np.int32).astype(np.float32)
+    radius, angle = _polar.array((2, pairs), np.float32)
+    radius[:], angle[:] = bits[:pairs], bits[pairs:].view(np.int32)
     radius *= _UNIT
     np.log(np.maximum(radius, _UNIT / 2, out=radius), out=radius)
     radius *= np.float32(-2)

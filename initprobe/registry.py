@@ -94,6 +94,9 @@ class Registry(Mapping[str, Record]):
     def __len__(self) -> int:
         return len(self._records)
 
+    def __repr__(self) -> str:
+        return f"<{len(self)} {self.kind}s: {', '.join(self)}>"
+
     def _unknown(self, name: str) -> str:
         names = [n for record in self._records.values() for n in (record.name, *record.aliases)]
         shown = (

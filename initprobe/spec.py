@@ -9,9 +9,8 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.registry import suggestion
@@ -30,8 +29,7 @@ _DEPTH = re.compile(r"((?<=[0-9.)])\s*)?L", re.ASCII)
 _NUMBER_PARTS = re.compile(r"(?:[0-9.eE]|sqrt|pi|[-+*/() ])+", re.ASCII)
 
 
-@dataclass(frozen=True)
-class Spec:
+class Spec(NamedTuple):
     """A name and its parameters: `he:mode=fan_out` is `Spec("he", {"mode": "fan_out"})`."""
 
     name: str
@@ -171,8 +169,7 @@ def build(make: Callable[..., Made], spec: Spec) -> Made:
         raise ConfigError(f"{spec}: a number is too large") from None
 
 
-@dataclass(frozen=True)
-class _Parameter:
+class _Parameter(NamedTuple):
     """One parameter of a function that makes a record."""
 
     hint: Any

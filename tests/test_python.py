@@ -1,6 +1,7 @@
 """What `import initprobe` offers beside `run`: the same numbers as the commands."""
 
 import doctest
+import json
 import math
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import initprobe
-from initprobe import ProbeConfig
+from initprobe import ProbeConfig, diff, load, phase
 from initprobe.errors import ConfigError, InputError, UnknownNameError
 
 SMALL = {"act": "tanh", "layers": 3, "width": 20, "batch": 20, "draws": 1}
@@ -23,6 +24,15 @@ grid: {init: [xavier, lecun]}
 def test_every_public_name_can_be_had():
     assert all(getattr(initprobe, name) is not None for name in initprobe.__all__)
     assert dir(initprobe) == sorted(initprobe.__all__)
+
+
+def test_names_and_configs_are_short_at_a_prompt():
+    config = ProbeConfig(init="he:gain=2", act="relu", layers=3, thresholds={"saturated": 0.3})
+    assert repr(config) == "ProbeConfig(init='he:gain=2', act='relu', layers=3, thresholds={'saturated': 0.3})"
+    assert eval(repr(config), {"ProbeConfig": ProbeConfig}) == config
+    assert repr(initprobe.ACTIVATIONS).startswith("<20 activations: linear, sigmoid, ")
+    assert repr(initprobe.ACTIVATIONS["relu"]) == "<Activation: relu: max(x, 0); Nair & Hinton 2010, ICML>"
+    assert repr(initprobe.INITIALIZERS["he"]).startswith("<Initializer: he_normal: N(0, std^2)")
 
 
 def test_compare_measures_what_run_measures():
@@ -76,7 +86,7 @@ def test_sweep_and_load(tmp_path):
     (tmp_path / "one.json").write_text(result.to_json())
     assert initprobe.load(tmp_path / "one.json") == result
     (tmp_path / "two.json").write_text(f"[{result.to_json()}, {result.to_json()}]")
-    assert initprobe.load(tmp_path / "two.json") == [result, result]
+    assert initprobe.load(tmp_path / "two.json") == initprobe.Comparison((result, result))
     with pytest.raises(UnknownNameError, match="Did you mean"):
         swept.table(columns=["output.varianc"])
 
@@ -107,6 +117,78 @@ def test_a_sweep_in_a_script_needs_no_guard(tmp_path):
     script.write_text("import initprobe\nprint('once', len(initprobe.sweep('s.yaml', jobs=1).rows))\n")
     done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("once 2\n", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [
+        ("run --init he --no-figures", "ProbeResult"),
+        ("compare --init he --init xavier", "Comparison"),
+        ("spectrum --init he", "Spectrum"),
+        ("recommend", "Recommendation"),
+        ("width --init he --widths 8,16,32 --seeds 1 --steps 1", "CoordinateCheck"),
+    ],
+)
+def test_load_reads_what_a_command_writes(initprobe, command, kind, tmp_path):
+    layers = ["--act", "tanh", "--layers", "2"] + ([] if kind == "CoordinateCheck" else ["--width", "12"])
+    initprobe(*command.split(), *layers, "--export-json", str(tmp_path / "it.json"))
+    loaded = load(tmp_path / "it.json")
+    assert type(loaded).__name__ == kind and loaded.table() and repr(loaded).startswith(f"<{kind}: ")
+
+
+def test_load_reads_a_phase_diagram(initprobe, tmp_path):
+    initprobe("phase", "--act", "relu", "--sigma-w", "1..2", "--size", "3", "--export-json", str(tmp_path / "p.json"))
+    loaded, known = load(tmp_path / "p.json"), phase("relu", np.linspace(1, 2, 3), np.linspace(0, 1, 3))
+    assert np.array_equal(loaded.phases, known.phases)
+    for name in ("sigma_w", "sigma_b", "q", "slope", "chi_1", "correlation"):
+        assert np.array_equal(getattr(loaded, name), getattr(known, name), equal_nan=True)
+    damaged = json.loads((tmp_path / "p.json").read_text()) | {"q": [[1.0]]}
+    (tmp_path / "p.json").write_text(json.dumps(damaged))
+    with pytest.raises(InputError, match=r"p\.json: q must have 3 rows of 3 cells"):
+        load(tmp_path / "p.json")
+
+
+def test_load_reads_the_export_of_a_sweep(initprobe, tmp_path):
+    (tmp_path / "s.yaml").write_text(SWEEP)
+    out = ["-o", str(tmp_path), "-j", "1", "--no-figures"]
+    initprobe("sweep", str(tmp_path / "s.yaml"), *out, "--export-json", str(tmp_path / "s.json"))
+    kept, exported = load(tmp_path / "sweep.db"), load(tmp_path / "s.json")
+    assert exported.table() == kept.table() and list(exported.results()) == list(kept.results())
+    assert [row.digest for row in exported.rows] == [row.digest for row in kept.rows]
+    assert not diff(kept, exported).changes and "2 runs in both: 2 agree" in repr(diff(kept, tmp_path / "s.json"))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", "{}", '{"groups": []}', "layer,mean\n1,0.5\n"])
+def test_load_of_another_file_names_the_fix(text, tmp_path):
+    (tmp_path / "other").write_text(text)
+    with pytest.raises(
+        InputError, match=r"other: .*load reads result\.json, sweep\.db, and the files of --export-json$"
+    ):
+        load(tmp_path / "other")
+
+
+def test_diff_compares_results():
+    he, xavier = (initprobe.run(ProbeConfig(init=init, **SMALL), threads=1) for init in ("he", "xavier"))
+    assert diff(he, [he], ["verdict", "output.variance"]).changes == ()
+    differences = diff(he, xavier, ["output.variance:10%"])
+    (change,) = differences.changes
+    assert (change.name, change.layer) == ("output.variance", 3) and "init: he -> xavier" in differences.table()
+    assert repr(differences).startswith("<Differences: 1 run in both: 0 agree, 1 differs; ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((3, "a.json"), "old: must be results or a path of results, not 3"),
+        (("a.json", []), "new: must be results or a path of results, not []"),
+        (("a.json", "a.json", "verdict"), "numbers: must be a list of texts, as in ['verdict']"),
+        (("a.json", "a.json", ["verdict:1%"]), "numbers: verdict has no tolerance; write verdict alone"),
+    ],
+)
+def test_errors_of_diff_name_the_argument(arguments, said):
+    with pytest.raises(ConfigError) as refused:
+        diff(*arguments)
+    assert str(refused.value) == said
 
 
 def test_load_of_a_directory_without_results_is_refused(tmp_path):

@@ -7,7 +7,7 @@ samples of a batch, as in frameworks, so their gradients shrink as the batch gro
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,8 +15,7 @@ from initprobe.arrays import Array
 from initprobe.registry import Registry
 
 
-@dataclass(frozen=True)
-class Loss:
+class Loss(NamedTuple):
     """A loss between logits `(samples, classes)` and labels `(samples,)`.
 
     Attributes:

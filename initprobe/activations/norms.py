@@ -6,7 +6,7 @@ learnable scale and shift of frameworks are 1 and 0 before training, so they are
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,7 @@ from initprobe.registry import Registry
 EPSILON = 1e-5
 
 
-@dataclass(frozen=True)
-class Norm:
+class Norm(NamedTuple):
     """A normalisation of `(samples, units)`.
 
     Attributes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from initprobe.arrays import Array
 from initprobe.errors import ConfigError
@@ -17,8 +18,7 @@ SATURATED_SLOPE = 1 - 0.97**2
 LARGEST, SMALLEST = 1e75, 1e-75
 
 
-@dataclass(frozen=True)
-class Band:
+class Band(NamedTuple):
     """Outputs at or below `low`, or at or above `high`, count as saturated.
 
     Attributes:
@@ -30,7 +30,7 @@ class Band:
     high: float = math.inf
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Activation:
     """An element-wise activation `h = phi(z)`.
 
@@ -72,6 +72,9 @@ class Activation:
     make: Callable[..., Activation] | None = None
     uses_scipy: bool = False
     pytorch: Mapping[str, str] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Activation: {self.name}: {self.formula}; {self.reference}>"
 
     @property
     def example(self) -> str:

@@ -8,8 +8,7 @@ activation. So it has no norm either, since a norm precedes an activation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.activations.norms import NORMS, Norm
@@ -18,8 +17,7 @@ from initprobe.activations.record import Activation
 _LINEAR: Activation = ACTIVATIONS["linear"]
 
 
-@dataclass(frozen=True)
-class Wiring:
+class Wiring(NamedTuple):
     """What surrounds a layer's activation.
 
     Attributes:

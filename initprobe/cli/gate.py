@@ -267,7 +267,7 @@ def check_verdict(
         CheckFailed: a finding has this severity or a higher one, an ignore is expired, or too little was judged.
     """
     from initprobe.errors import CheckFailed
-    from initprobe.results.named_numbers import counted
+    from initprobe.results.outcome import counted
 
     gate.close(fails=bool(fail_on))
     failing = failing_severities(fail_on)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Unpack
@@ -176,6 +177,14 @@ class ProbeConfig(BaseModel):
         fields = type(self).model_fields
         absent = {name for name in _LATER if getattr(self, name) == fields[name].default}
         return {name: value for name, value in whole.items() if name not in absent}
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, object]]:
+        """The fields that are not at their defaults, with names as they are typed."""
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if value != field.get_default(call_default_factory=True):
+                changed = value.model_dump(exclude_defaults=True) if isinstance(value, Thresholds) else value
+                yield name, str(changed) if isinstance(changed, Spec) else changed
 
     def __getstate__(self) -> dict[Any, Any]:
         # The records made from specifications hold functions, which do not travel; another process makes its own.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +24,10 @@ from initprobe.contract.statistics import (
 )
 from initprobe.data.documents import Place
 from initprobe.formatting import counted
+from initprobe.results.display import Row, Shown
+
+if TYPE_CHECKING:
+    from initprobe.reports.console import Console
 
 # Chance that a model with the meant initialization fails, over all its parameters together.
 FALSE_ALARM = 0.01
@@ -67,8 +72,8 @@ class Judged:
         return self.failed is None
 
 
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, repr=False)
+class Report(Shown):
     """All parameters of a model compared with a contract.
 
     Attributes:
@@ -82,6 +87,9 @@ class Report:
     copies: Copies
 
     def __str__(self) -> str:
+        return self.in_a_line()
+
+    def in_a_line(self) -> str:
         """`148 parameters as meant`, or how many are not."""
         faults, total = len(self.faults), counted(len(self.judged), "parameter")
         rest = f"; {counted(len(self.unjudged), 'parameter')} not judged" if self.unjudged else ""
@@ -91,6 +99,17 @@ class Report:
     def faults(self) -> tuple[Judged, ...]:
         """Parameters that are not as they were meant."""
         return tuple(entry for entry in self.judged if not entry.holds)
+
+    def _print(self, to: Console) -> None:
+        from initprobe.reports.contract_table import print_parameters
+
+        print_parameters(self.in_a_line(), list(self._rows()), to)
+
+    def _rows(self) -> Iterable[Row]:
+        for entry in self.judged:
+            own = {"parameter": entry.parameter, "count": entry.count, "rule": entry.rule, "pattern": entry.pattern}
+            meant = {"meant_mean": entry.meant[0], "meant_std": entry.meant[1]}
+            yield own | meant | {"mean": entry.measured.mean, "std": entry.measured.std, "holds": entry.holds}
 
 
 def judge(parameters: Sequence[Parameter], clauses: Sequence[Clause], default: Rule | Clause | None = None) -> Report:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from initprobe.data.machine import available_bytes
-from initprobe.errors import InputError, MemoryLimitError
+from initprobe.errors import ConfigError, InputError, MemoryLimitError
+from initprobe.formatting import shown
 
 Kind = Literal["file", "directory", "pipe", "device", "socket", "nothing"]
 
@@ -57,6 +58,20 @@ def kind_of(path: Path) -> Kind:
     if stat.S_ISDIR(mode):
         return "directory"
     return "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
+
+
+def require_path(field: str, path: object) -> None:
+    """Refuse an argument that is no path.
+
+    Args:
+        field: its name.
+        path: its value.
+
+    Raises:
+        ConfigError: it is neither text nor a `Path`.
+    """
+    if not isinstance(path, str | Path):
+        raise ConfigError(f"must be a path, not {shown(repr(path))}", field=field)
 
 
 def is_file(path: Path) -> bool:

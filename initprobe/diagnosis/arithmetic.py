@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from initprobe.formatting import power, short
 from initprobe.results.layers import LayerStats, TensorStats
@@ -91,8 +91,7 @@ def arithmetic(result: ProbeResult, tensor: str, profile: Sequence[tuple[int, fl
     return f"{weights.words}{factors} = {_number(weights.log10 + sum(log10 for log10, _ in shown))}: "
 
 
-@dataclass(frozen=True)
-class _Weights:
+class _Weights(NamedTuple):
     """The factor by which the weights change a mean square: its log10, and the product in words."""
 
     log10: float

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice
 
 from initprobe.config.thresholds import Thresholds
@@ -48,7 +47,7 @@ def _rank_collapse(result: ProbeResult, limits: Thresholds) -> Iterator[Observat
     equal = result.input is not None and result.input.equal
     severity: Severity = "warning" if equal or _distance_is_lost(result, limits) else "info"
     observations = islice(each_layer(result, holds, words, severity), 1)
-    return (replace(each, no_fix=_EQUAL if equal else "") for each in observations)
+    return (each._replace(no_fix=_EQUAL if equal else "") for each in observations)
 
 
 def _distance_is_lost(result: ProbeResult, limits: Thresholds) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
+from typing import NamedTuple
 
 from initprobe.config.thresholds import Thresholds
 from initprobe.results.base import Severity
@@ -15,8 +16,7 @@ from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
 
 
-@dataclass(frozen=True)
-class Observation:
+class Observation(NamedTuple):
     """What a rule observed.
 
     Attributes:

@@ -72,10 +72,11 @@ def _is_flat(layer: LayerStats, residual: bool) -> bool:
 
     Units that are off are another fault. A branch scale of 0 stops the gradient on purpose.
     """
-    off = layer.output.zero_fraction == 1 or layer.output.dead_fraction == 1
-    off = off or (residual and layer.output.saturated_fraction != 1)
-    passed, given = layer.preactivation_gradient, layer.output_gradient
-    return not off and passed.rms == 0 and passed.status == "ok" and bool(given.rms)
+    passed, given, output = layer.preactivation_gradient, layer.output_gradient, layer.output
+    if passed.rms != 0 or passed.status != "ok" or not given.rms:
+        return False
+    off = output.zero_fraction == 1 or output.dead_fraction == 1
+    return not off and not (residual and output.saturated_fraction != 1)
 
 
 def _cancels(result: ProbeResult) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from initprobe.config.thresholds import Thresholds
 from initprobe.diagnosis.kinds_of_net import is_plain, norm_name
@@ -23,8 +23,7 @@ TensorProfile = list[tuple[int, float]]
 FLOAT_DECADES = 300
 
 
-@dataclass(frozen=True)
-class Trend:
+class Trend(NamedTuple):
     """How log10 of a variance moves with depth.
 
     Attributes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.activations.record import Activation
@@ -60,7 +59,7 @@ def _dead_layer(result: ProbeResult, limits: Thresholds) -> Iterator[Observation
         lambda layer: "every output is 0" if layer.output.zero_fraction == 1 else off,
         "error",
     )
-    return (replace(each, cause=cause) for each in observations)
+    return (each._replace(cause=cause) for each in observations)
 
 
 def _symmetric_units(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from initprobe.arrays import mean
 from initprobe.config.thresholds import Thresholds
@@ -83,8 +83,7 @@ def _wrong_initializer(result: ProbeResult, limits: Thresholds) -> Iterator[Obse
     yield Observation(1, evidence, "warning")
 
 
-@dataclass(frozen=True)
-class _Weights:
+class _Weights(NamedTuple):
     """The weights of a layer: how large they are, and between how many units."""
 
     layer: int

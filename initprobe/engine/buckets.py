@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -37,8 +36,7 @@ _SIZES = 8  # of blocks: of weights and of samples, whole ones and the last ones
 _FLOAT_OF: dict[Any, Any] = {np.uint32: np.float32, np.uint64: np.float64}
 
 
-@dataclass(frozen=True)
-class Grid:
+class Grid(NamedTuple):
     """How values of a dtype are counted: by the unsigned view of their pattern, shifted right.
 
     Attributes:
@@ -53,6 +51,11 @@ class Grid:
     size: int
     has_magnitudes: bool = False
 
+    @property
+    def octave(self) -> int:
+        """Buckets from one power of two to the next. So many hold infinity and NaN, the last ones of each sign."""
+        return 1 << (int(np.finfo(_FLOAT_OF[self.pattern]).nmant) - self.shift)
+
     def moved(self, counts: Array, exponent: int) -> Array:
         """Counts of the same values times `2^exponent`; values that become subnormal are counted next to 0.
 
@@ -63,8 +66,7 @@ class Grid:
         Returns:
             Counts of the same shape.
         """
-        keys = np.flatnonzero(counts)
-        octave = 1 << (np.finfo(_FLOAT_OF[self.pattern]).nmant - self.shift)
+        keys, octave = np.flatnonzero(counts), self.octave
         magnitude = keys & (self.size // 2 - 1)
         goal = np.where(magnitude >= octave, np.clip(magnitude + exponent * octave, 0, self.size // 2 - 1), magnitude)
         moved = np.zeros_like(counts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -53,7 +53,7 @@ def fit_layer(fit: Fit, layer: Layer, x: Array, context: FitContext) -> tuple[Pa
     with np.errstate(all="ignore"):  # what overflows or diverges is reported with its layer
         if isinstance(fit, UnitVariance):
             bias = np.zeros(layer.weight.shape[1], layer.weight.dtype) if layer.bias is None else layer.bias
-            report = _scaled(fit, replace(layer, parameters=Parameters(layer.weight, bias)), x, context.pool)
+            report = _scaled(fit, layer._replace(parameters=Parameters(layer.weight, bias)), x, context.pool)
             context.advance()
             return Parameters(layer.weight, bias if fit.center else layer.bias), report
         generator = context.streams.generator(Purpose.FIT, context.number)

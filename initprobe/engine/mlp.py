@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -39,16 +38,14 @@ _ROOM = 0.35
 _PLAIN_LOW, _PLAIN_HIGH = 2.0**-50, 2.0**50
 
 
-@dataclass(frozen=True)
-class Parameters:
+class Parameters(NamedTuple):
     """The weights `(fan_in, fan_out)` and the bias `(fan_out,)` of a layer; None for a bias of zeros."""
 
     weight: Array
     bias: Array | None
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """All that defines one layer.
 
     Attributes:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from initprobe.arrays import Array
+from initprobe.arrays import Array, Scratch
 
 # Outside these limits squares leave the range of float64, and the block is first scaled by a power of two.
 _SAFE_LOW, _SAFE_HIGH = 1e-120, 1e120
@@ -95,21 +93,7 @@ def ldexp(value: float, exponent: int) -> float:
         return math.copysign(math.inf, value)
 
 
-class _Scratch(threading.local):
-    """Memory that each thread uses again and again: new pages from the system cost more than the arithmetic."""
-
-    def __init__(self) -> None:
-        self._held: dict[npt.DTypeLike, Array] = {}
-
-    def array(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        """The one array of this thread with that dtype, in the given shape; its old content is lost."""
-        size = math.prod(shape)
-        if dtype not in self._held or self._held[dtype].size < size:
-            self._held[dtype] = np.empty(size, dtype)
-        return self._held[dtype][:size].reshape(shape)
-
-
-scratch = _Scratch()
+scratch = Scratch()
 
 
 def widen(block: Array) -> tuple[Array, int]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,8 +33,7 @@ def stream_blocks(rows: int, columns: int) -> list[slice]:
     return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
 
 
-@dataclass(frozen=True)
-class Streams:
+class Streams(NamedTuple):
     """The random streams of one network, which is one draw of a seed."""
 
     seed: int

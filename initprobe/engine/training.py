@@ -6,8 +6,7 @@ threads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +18,7 @@ from initprobe.engine.products import has_equal_columns, multiplier
 from initprobe.engine.threads import Workers, row_blocks
 
 
-@dataclass(frozen=True)
-class Learner:
+class Learner(NamedTuple):
     """A network with a read-out behind it; `step` changes its parameters in place.
 
     A branch that starts with a scale of 0 learns its scale (ReZero, Bachlechner et al. 2020, arXiv:2003.04887). If the
@@ -41,16 +39,14 @@ class Learner:
     rescaled: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True)
-class ForwardPass:
+class ForwardPass(NamedTuple):
     """One layer on the forward pass: its input, `(batch, fan_in)`, and what `mlp.forward` returned."""
 
     h_in: Array
     passed: Passed
 
 
-@dataclass(frozen=True)
-class LayerGradients:
+class LayerGradients(NamedTuple):
     """The gradients of the loss at one layer.
 
     Attributes:
@@ -66,8 +62,7 @@ class LayerGradients:
     scale: float = 0.0
 
 
-@dataclass(frozen=True)
-class BatchGradients:
+class BatchGradients(NamedTuple):
     """The loss of a batch, and its gradients by the read-out and by every layer, first to last."""
 
     loss: float
@@ -156,7 +151,7 @@ def step(learner: Learner, batch_gradients: BatchGradients, learning_rate: float
         layer = learner.layers[index]
         assert layer.wiring.skip is not None
         skip = layer.wiring.skip - learning_rate * batch_gradients.layers[index].scale
-        learner.layers[index] = replace(layer, wiring=replace(layer.wiring, skip=skip))
+        learner.layers[index] = layer._replace(wiring=layer.wiring._replace(skip=skip))
 
 
 def _descend(layer: Layer, gradient: LayerGradients, rate: np.floating[Any]) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 _DEFAULT_BATCH = 100
 Measured = Literal["preactivation", "output"]
 
 
-@dataclass(frozen=True)
-class Autoencoder:
+class Autoencoder(NamedTuple):
     """The layer learns to encode its input, with a linear decoder behind it during the fit.
 
     Attributes:
@@ -43,8 +41,7 @@ class Autoencoder:
         return self.epochs
 
 
-@dataclass(frozen=True)
-class UnitVariance:
+class UnitVariance(NamedTuple):
     """The layer is scaled until its output has variance 1.
 
     Attributes:

@@ -85,8 +85,7 @@ def identity(gain: float = 1.0) -> Initializer:
     scale = gain**2
     return Initializer(
         name="identity",
-        distribution=replace(
-            IDENTITY,
+        distribution=IDENTITY._replace(
             sample=lambda rng, shape, dtype: np.copysign(1, gain, dtype=dtype) * diagonal(rng, shape, dtype),
         ),
         variance=lambda fan_in, fan_out: scale / max(fan_in, fan_out),

@@ -28,7 +28,7 @@ LECUN = "LeCun et al. 1998, Efficient BackProp"
 VARIANCE_SCALING = "the primitive that Keras and JAX build their initializers from"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Initializer:
     """How the weights `W`, `(fan_in, fan_out)`, of a layer are drawn.
 
@@ -68,6 +68,9 @@ class Initializer:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "example", self.example or self.name)
+
+    def __repr__(self) -> str:
+        return f"<Initializer: {self.name}: {self.formula}; {self.reference}>"
 
     def std(self, fan_in: int, fan_out: int) -> float:
         """Standard deviation of an entry of a weight matrix.

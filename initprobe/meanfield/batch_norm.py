@@ -23,7 +23,7 @@ below as far as phi is linear: `m' = (1 + Q/D) / n + E[phi']^2 E[z phi]^2 / (D V
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -155,8 +155,8 @@ class BatchNoise:
         mean = of.mean + means[0]
         variance = np.maximum(of.variance + (square - of.square) - (mean * mean - of.mean * of.mean), 0.0)
         slope_square = np.maximum(of.slope_square + squares[1], 0.0)
-        return replace(
-            of, mean=mean, square=square, variance=variance, slope=of.slope + means[1], slope_square=slope_square
+        return of._replace(
+            mean=mean, square=square, variance=variance, slope=of.slope + means[1], slope_square=slope_square
         )
 
     def on_kernel(self, coefficients: Array) -> Array:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -70,8 +70,7 @@ def _outer_panels(curve: Curve, scale_a: float, scale_b: float, c: float) -> tup
     return z[:-1], z[1:]
 
 
-@dataclass(frozen=True)
-class HermiteGrid:
+class HermiteGrid(NamedTuple):
     """A quadrature grid in z that includes the normal density, and the Hermite polynomials on it.
 
     Attributes:
@@ -116,8 +115,7 @@ def hermite_grid() -> HermiteGrid:
     return HermiteGrid(z, weights, (hermite_e.hermevander(z, ORDER - 1) / scales).T * weights)
 
 
-@dataclass(frozen=True)
-class Series:
+class Series(NamedTuple):
     """`E[f(u) g(v)] = sum_k f_k g_k c^k` for standard normal u, v of correlation c (Mehler's formula).
 
     Terms beyond `ORDER` are replaced by a Pareto tail in k. Its sum is that of the missing terms; for f = g so is its

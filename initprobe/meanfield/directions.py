@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -128,8 +129,7 @@ class Spectrum:
 ONE_DIRECTION = Spectrum(np.ones(_MOMENTS))
 
 
-@dataclass(frozen=True)
-class Added:
+class Added(NamedTuple):
     """What a finite width adds to the spectrum of the mean kernel.
 
     Attributes:

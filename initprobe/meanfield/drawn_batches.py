@@ -17,7 +17,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -118,8 +117,7 @@ def _work(fans: Sequence[tuple[int, int]], rows: int, batch: int, by_batch: bool
     return of_rows * 1.5 + of_weights * 2 if by_batch and rows < batch else of_rows + of_weights
 
 
-@dataclass(frozen=True)
-class Estimate:
+class Estimate(NamedTuple):
     """Log-normal variances of drawn networks, first layer to last, `(layers,)` each.
 
     Attributes:
@@ -170,8 +168,7 @@ def _variances(logs: Array, batches: int) -> tuple[Array, Array]:
     return within, np.maximum(between, 0.0)
 
 
-@dataclass(frozen=True)
-class DrawnNetworks:
+class DrawnNetworks(NamedTuple):
     """What drawn networks show, first layer to last; attributes are as in `drawn_layers.Logs`.
 
     Attributes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -112,8 +112,7 @@ def checked_by_draws(
         [each.output_gradient for each in spreads],
     )
     return [
-        replace(
-            spread,
+        spread._replace(
             output_uncertainty=max(spread.output_uncertainty, output),
             gradient_uncertainty=max(spread.gradient_uncertainty, gradient),
         )

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,8 +35,7 @@ _MOST_EXCESS = 1.0
 _MOST_UNCERTAIN = 0.75
 
 
-@dataclass(frozen=True)
-class Spread:
+class Spread(NamedTuple):
     """The distribution of `log(measured / theory)` for a variance measured in one network: normal, to first order.
 
     Attributes:
@@ -68,8 +68,7 @@ class Spread:
         return Spread(math.sqrt(variance), self.bias)
 
 
-@dataclass(frozen=True)
-class LayerSpread:
+class LayerSpread(NamedTuple):
     """The spreads of one layer's measured variances.
 
     Attributes:
@@ -171,8 +170,8 @@ def _with_bias(theory: LayerTheory, spread: LayerSpread) -> tuple[LayerTheory, L
         preactivation_gradient_variance=theory.preactivation_gradient_variance * of_z,
         weight_gradient_variance=theory.weight_gradient_variance * of_weight,
     )
-    output, preactivation, weight = (replace(each, bias=0.0) for each in spreads)
-    unbiased = replace(spread, output_gradient=output, preactivation_gradient=preactivation, weight_gradient=weight)
+    output, preactivation, weight = (each._replace(bias=0.0) for each in spreads)
+    unbiased = spread._replace(output_gradient=output, preactivation_gradient=preactivation, weight_gradient=weight)
     return moved, unbiased
 
 

@@ -43,68 +43,60 @@ class GradientBiases(NamedTuple):
 
 
 class _Gradient(NamedTuple):
-    """Mean squares of the parts of a gradient as functions of x, up to a common factor.
+    """Mean squares of a gradient at every layer as functions of x, up to a common factor.
 
     Attributes:
-        orders: `(4, parts, samples)`. The value at `x = 0`, to leading order; its first derivative by x; its second;
+        orders: `(4, layers, samples)`. The value at `x = 0`, to leading order; its first derivative by x; its second;
             and what first order in 1/width adds to the value.
     """
 
     orders: Array
-
-    @classmethod
-    def start(cls, units: int, samples: int) -> _Gradient:
-        """Of independent entries."""
-        orders = np.zeros((4, 2, samples))
-        orders[0] = np.array([[1.0], [1 / units]])
-        return cls(orders)
-
-    def sum(self, *weights: float) -> _Gradient:
-        """The weighted sum of the parts."""
-        return _Gradient(np.array(weights) @ self.orders)
 
     def with_length(self) -> _Gradient:
         """The product with `exp(x)`, which is the mean square of h below in units of its mean."""
         value, first, second, correction = self.orders
         return _Gradient(np.array([value, first + value, second + 2 * first + value, correction]))
 
-    def bias(self, mean: Array, variance: Array, shares: Array) -> float:
-        """Relative bias of the mean over samples, from the mean and the variance of x, `(samples,)` each."""
+    def bias(self, mean: Array, variance: Array, shares: Array) -> Array:
+        """Relative bias of the mean over samples, `(layers,)`, from mean and variance of x, `(layers, samples)`."""
         value, first, second, correction = self.orders
         added = correction + first * mean + second * variance / 2
-        return float(np.divide(shares @ added, shares @ value))
-
-    def below(self, maps: Array, length: LengthMap, unit_noise: float) -> _Gradient:
-        """The gradient below a layer.
-
-        Args:
-            maps: those of `_PRODUCTS` as matrices, `(products, parts below, parts, samples)`.
-            length: of the layer, `(samples,)` each.
-            unit_noise: of its weights. Units of long weights have a large z, and pass more of their gradient back.
-        """
-        value, first, second, correction = self.orders
-        lifted = first * length.offset + second * length.noise / 2 + correction
-        bent = first * length.bend + second * length.slope**2
-        moved = first * length.slope
-        parts = np.array([value, value, moved, value, moved, bent, value, lifted, first])
-        products = np.einsum("krps,kps->krs", maps, parts)  # in one call: thousands of them would take long
-        below = products[[0, 1, 3, 6]]
-        below[1] += products[2]
-        below[2] += 2 * products[4]
-        below[2] += products[5]
-        below[3] += products[7]
-        below[3] += products[8]
-        below[3, :-1] += unit_noise * products[1, :-1]  # what runs along h does not depend on the rest of the weights
-        return _Gradient(below)
-
-    def scaled(self) -> tuple[_Gradient, Array]:
-        """The gradient with values that sum to 1 for each sample, and these sums."""
-        sums = self.orders[0].sum(axis=0)
-        divisor = np.where(sums > 0, sums, 1.0)
-        return _Gradient(self.orders / divisor), divisor
+        return np.asarray(np.vecdot(shares, added) / np.vecdot(shares, value))
 
 
-# Which `Entries` each product of `_Gradient.below` takes: value, first, second, offset or with_length.
+def _start(units: int, samples: int) -> Array:
+    """The two parts of independent entries, `(4, parts, samples)`, as the orders of `_Gradient`."""
+    orders = np.zeros((4, 2, samples))
+    orders[0] = np.array([[1.0], [1 / units]])
+    return orders
+
+
+def _below(orders: Array, maps: Array, length: LengthMap, unit_noise: float) -> Array:
+    """The mean square of dL/dz and the parts of the gradient below a layer, `(4, 3, samples)`.
+
+    Args:
+        orders: the parts of the gradient, `(4, parts, samples)`.
+        maps: those of `_PRODUCTS` as matrices, `(products, parts below, parts, samples)`.
+        length: of the layer, `(samples,)` each.
+        unit_noise: of its weights. Units of long weights have a large z, and pass more of their gradient back.
+    """
+    value, first, second, correction = orders
+    lifted = first * length.offset + second * length.noise / 2 + correction
+    bent = first * length.bend + second * length.slope**2
+    moved = first * length.slope
+    parts = np.array([value, value, moved, value, moved, bent, value, lifted, first])
+    products = np.einsum("krps,kps->krs", maps, parts)  # in one call: thousands of them would take long
+    below = products[[0, 1, 3, 6]]
+    below[1] += products[2]
+    below[2] += 2 * products[4]
+    below[2] += products[5]
+    below[3] += products[7]
+    below[3] += products[8]
+    below[3, :-1] += unit_noise * products[1, :-1]  # what runs along h does not depend on the rest of the weights
+    return np.asarray(below)
+
+
+# Which `Entries` each product of `_below` takes: value, first, second, offset or with_length.
 _PRODUCTS = [0, 1, 0, 2, 1, 0, 3, 0, 4]
 
 
@@ -117,19 +109,43 @@ def gradient_biases(activation: Activation, layers: Sequence[Layer], states: Seq
         states: their pre-activations.
     """
     entries, lengths = gradient_maps(activation, layers, states)
-    (means, variances), shares = _deviations(lengths), states[0].sample_shares
-    outputs, deltas, weights = np.empty((3, len(layers)))
-    gradient, maps = _Gradient.start(layers[-1].n_out, len(shares)), _matrices(layers, np.array(entries))[_PRODUCTS]
-    for k, layer in reversed(list(enumerate(layers))):
-        outputs[k] = gradient.sum(1 - 1 / layer.n_out, 1.0).bias(means[k + 1], variances[k + 1], shares)
-        length = LengthMap(*(values[k] for values in lengths))
-        below = gradient.below(maps[:, k], length, layer.unit_noise)
-        delta, here = below.sum(1.0, 0.0, 0.0), (means[k], variances[k])
-        deltas[k] = delta.bias(*here, shares)
-        weights[k] = delta.with_length().bias(*here, shares * length.below)
-        gradient, sums = _Gradient(below.orders[:, 1:]).scaled()
-        shares = shares * (sums / sums.max())
-    return GradientBiases(outputs, deltas, weights)
+    means, variances = _deviations(lengths)
+    parts, deltas, shares = _passed_back(layers, _matrices(layers, np.array(entries))[_PRODUCTS], lengths, states[0])
+    units = np.array([[layer.n_out] for layer in layers])
+    outputs = _Gradient((1 - 1 / units) * parts[:, :, 0] + parts[:, :, 1])
+    here, delta = (means[:-1], variances[:-1]), _Gradient(deltas)
+    return GradientBiases(
+        outputs.bias(means[1:], variances[1:], shares),
+        delta.bias(*here, shares),
+        delta.with_length().bias(*here, shares * lengths.below),
+    )
+
+
+def _passed_back(layers: Sequence[Layer], maps: Array, lengths: LengthMap, first: State) -> tuple[Array, Array, Array]:
+    """The parts of dL/dh and the mean square of dL/dz at each layer, and the shares of the samples.
+
+    Each layer has its own common factor.
+
+    Args:
+        layers: rules of the weights.
+        maps: those of `_PRODUCTS` as matrices, `(products, layers, parts below, parts, samples)`.
+        lengths: of every layer.
+        first: pre-activations of the first layer.
+
+    Returns:
+        Of shapes `(4, layers, parts, samples)`, `(4, layers, samples)` and `(layers, samples)`.
+    """
+    shares = np.empty((len(layers), maps.shape[-1]))
+    share, orders = first.sample_shares, _start(layers[-1].n_out, maps.shape[-1])
+    parts, deltas = np.empty((4, len(layers), *orders.shape[1:])), np.empty((4, *shares.shape))
+    for k, length in reversed(list(enumerate(zip(*lengths, strict=True)))):
+        parts[:, k], shares[k] = orders, share
+        below = _below(orders, maps[:, k], LengthMap(*length), layers[k].unit_noise)
+        deltas[:, k] = below[:, 0]
+        sums = below[0, 1:].sum(axis=0)
+        orders = below[:, 1:] / np.where(sums > 0, sums, 1.0)
+        share = share * (sums / sums.max())
+    return parts, deltas, shares
 
 
 def _deviations(lengths: LengthMap) -> tuple[Array, Array]:

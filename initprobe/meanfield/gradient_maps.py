@@ -9,13 +9,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from initprobe.activations.record import Activation
-from initprobe.arrays import Array
+from initprobe.arrays import Array, Scratch
 from initprobe.meanfield.correlated_pairs import hermite_grid
 from initprobe.meanfield.layer import Groups, Layer, State, layer_batches, stacked
 from initprobe.meanfield.unit_noise import free_share
@@ -27,6 +26,9 @@ _PROJECTIONS = (
     (((2, 1), (0, 1)), ((4, 1), (2, 5), (0, 2)), ((6, 1), (4, 9), (2, 12))),
 )
 _ORDERS = 7
+# Products of phi and phi' whose means are taken: the power of each.
+_POWERS = ((2, 0), (1, 1), (0, 2), (4, 0), (3, 1), (2, 2), (4, 2))
+_values = Scratch()
 
 
 class Entries(NamedTuple):
@@ -127,6 +129,20 @@ class _Mean(NamedTuple):
         return _Series(self.value, slope - half * self.value, bend - self.power * slope + half * half * self.value)
 
 
+def _products(h: Array, d: Array) -> Array:
+    """The products of `_POWERS` on the Hermite grid, `(products, layers, groups, nodes)`.
+
+    They are valid until the next call in this thread.
+    """
+    products = _values.array((len(_POWERS), *h.shape), np.float64)
+    for product, (first, second) in zip(products, ((h, h), (h, d), (d, d)), strict=False):
+        np.multiply(first, second, out=product)
+    hh, hd = products[:2]
+    for product, (first, second) in zip(products[3:], ((hh, hh), (hh, hd), (hd, hd), (products[4], hd)), strict=True):
+        np.multiply(first, second, out=product)
+    return products
+
+
 class _Functions:
     """Means of products of phi and its slope over the units of stacked layers, with Hermite polynomials of y.
 
@@ -137,30 +153,19 @@ class _Functions:
 
     def __init__(self, activation: Activation, layers: Sequence[Layer], groups: Groups) -> None:
         grid, own = hermite_grid(), np.array([[layer.normal_bias_variance] for layer in layers])
-        h, d = groups.on_grid(activation)
-        hh, hd, dd = h * h, h * d, d * d
         share = 1 - np.where(groups.variance > 0, own / groups.variance, 0.0)
         self.share, self.variance = (groups.by_bias(values)[..., 0] for values in (share, share * groups.variance))
-        # The grid does not split where a slope jumps. As in `backward`, all moments of phi'^2 scale by this.
-        on_grid, exact = grid.mean(dd), groups.moments.slope_square
-        jump = np.divide(exact, on_grid, out=np.ones_like(exact), where=on_grid > 0)
-        # E[He_k(y)], given z in standard deviations s, is `share^(k/2) He_k(s)`.
-        scales = share[..., None] ** (np.arange(_ORDERS) / 2)
         weights = grid.analysis[:_ORDERS].T * np.sqrt([float(math.factorial(k)) for k in range(_ORDERS)])
-
-        def means(f: Array, factor: Array | float = 1.0) -> Array:
-            """With every Hermite polynomial, `(orders, layers, samples)`."""
-            return groups.over_biases(np.moveaxis((f @ weights) * scales, -1, 0) * factor)
-
-        self._means = {
-            (2, 0): means(hh),
-            (1, 1): means(hd),
-            (0, 2): means(dd, jump),
-            (4, 0): means(hh * hh),
-            (3, 1): means(hh * hd),
-            (2, 2): means(hd * hd, jump),
-            (4, 2): means(hh * hd * hd, jump),
-        }
+        products = _products(*groups.on_grid(activation))
+        # In one matrix product, for small ones would take longer: `(products, layers, groups, orders)`.
+        means = (products.reshape(-1, len(weights)) @ weights).reshape(*products.shape[:-1], _ORDERS)
+        # The grid does not split where a slope jumps. As in `backward`, all moments of phi'^2 scale by this.
+        on_grid, exact = means[_POWERS.index((0, 2)), ..., 0], groups.moments.slope_square
+        jump = np.divide(exact, on_grid, out=np.ones_like(exact), where=on_grid > 0)
+        means[[slopes == 2 for _, slopes in _POWERS]] *= jump[..., None]
+        # E[He_k(y)], given z in standard deviations s, is `share^(k/2) He_k(s)`.
+        means *= share[..., None] ** (np.arange(_ORDERS) / 2)
+        self._means = dict(zip(_POWERS, groups.over_biases(np.moveaxis(means, -1, 1)), strict=True))
 
     def mean(self, values: int, slopes: int, *powers: int) -> list[_Mean]:
         """The means of `phi^values phi'^slopes y^power` for the given powers."""
@@ -171,8 +176,7 @@ class _Functions:
         ]
 
 
-@dataclass(frozen=True)
-class _Units:
+class _Units(NamedTuple):
     """The noise of means over the units of stacked layers.
 
     Attributes:

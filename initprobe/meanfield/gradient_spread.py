@@ -7,7 +7,6 @@ are log-normal. The bias of gradient variances is in `gradient_bias`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -30,7 +29,7 @@ def gradient_variances(layers: Sequence[Layer], noise: Noise, lengths: Lengths, 
         batch: number of samples that the mean squares are taken over.
     """
     of_batch = _first_order(layers, noise, lengths, batch)
-    one_sample = replace(noise, batch=noise.single), replace(lengths, batch=lengths.single)
+    one_sample = noise._replace(batch=noise.single), lengths._replace(batch=lengths.single)
     of_single = _first_order(layers, *one_sample, 1)
     first, second = (of_mean(*each, batch) for each in zip(of_batch, of_single, strict=True))
     return first, second

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +28,7 @@ _MOST_KEPT = 1 << 20
 _ROUNDING = 1e-6
 
 
-@dataclass(frozen=True)
-class InputMoments:
+class InputMoments(NamedTuple):
     """Statistics of the input that theory reads, measured so that the prediction is for the batch at hand.
 
     Attributes:
@@ -100,7 +99,7 @@ def add_moments(held: list[InputMoments], measured: Sequence[InputMoments]) -> N
         measured: in the order of the batches.
     """
     for moments in measured:
-        held.append(replace(moments, gram=None, rows=None) if held else moments)
+        held.append(moments._replace(gram=None, rows=None) if held else moments)
 
 
 def _ordered(rows: Array, means: Array) -> Array:

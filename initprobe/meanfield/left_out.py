@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from initprobe.activations.skips import Wiring
@@ -58,8 +57,7 @@ def with_left_out(
         forward = [_forward(here, each, rows.batch) for here, each in zip(passes, rows.lengths, strict=True)]
     left_out = *_backward(layers, wirings, passes, rows), forward
     return [
-        replace(
-            spread,
+        spread._replace(
             output=_wider(spread.output, of_rows.output_sd),
             output_gradient=_wider(spread.output_gradient, of_rows.output_gradient_sd),
             underived_gradient=gradient,

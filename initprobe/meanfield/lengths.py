@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,7 @@ from initprobe.meanfield.layer import Layer, State
 from initprobe.meanfield.unit_noise import HH, Noise
 
 
-@dataclass(frozen=True)
-class Lengths:
+class Lengths(NamedTuple):
     """Relative deviations of each layer's q from theory.
 
     Attributes:

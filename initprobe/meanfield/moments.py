@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +40,7 @@ _FINE_CELLS, _FINE_REACH, _COARSE_CELLS = 1500, 4.5, 75
 _ROWS = 32
 
 
-@dataclass(frozen=True)
-class Moments:
+class Moments(NamedTuple):
     """Moments of `h = phi(x)`, `x = mean + sqrt(q) Z`, `Z ~ N(0, 1)`; every array has the shape of `q`.
 
     Attributes:
@@ -70,7 +69,7 @@ def stacked_moments(moments_by_layer: Sequence[Moments]) -> Moments:
     return Moments(*(np.array([getattr(entry, name) for entry in moments_by_layer]) for name in _NAMES))
 
 
-_NAMES = [field.name for field in fields(Moments)]
+_NAMES = list(Moments._fields)
 _COUNT = len(_NAMES)
 _SQUARES = [_NAMES.index("square"), _NAMES.index("slope_square")]
 

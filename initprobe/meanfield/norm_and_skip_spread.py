@@ -12,7 +12,6 @@ is not derived. Hanin & Nica 2020, arXiv:1812.05994.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -75,7 +74,7 @@ def _biased(spread: LayerSpread, biases: Array, gradients: LayerGradients, step:
     """The spread with the bias of dL/dh, which dL/dz and dL/dW share but for the slopes of one layer."""
     weights = step.shares * gradients.output
     gradient = Spread(spread.output_gradient.sd, float(weights @ biases / weights.sum()))
-    return replace(spread, output_gradient=gradient, preactivation_gradient=gradient, weight_gradient=gradient)
+    return spread._replace(output_gradient=gradient, preactivation_gradient=gradient, weight_gradient=gradient)
 
 
 def spreads_of(

@@ -175,7 +175,7 @@ def _parts(state: State) -> list[State]:
 
 
 def _moments_at(moments: Moments, rows: slice) -> Moments:
-    return Moments(**{name: values[rows] for name, values in vars(moments).items()})
+    return Moments(*(values[rows] for values in moments))
 
 
 def _pairs(activation: Activation, parts: Sequence[State], noise: Noise) -> Array:

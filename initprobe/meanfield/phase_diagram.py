@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from initprobe.arrays import Array
+from initprobe.errors import InputError
+from initprobe.results.base import read_record
 from initprobe.results.display import FigureKind, HasFigures, Row, draw_phase, print_phase
+from initprobe.results.phase_cells import PhaseCells
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 PHASES = ("ordered", "edge of chaos", "chaotic", "diverges")
 _EDGE = 1e-6
+Floats = npt.NDArray[np.float64]
+Names = npt.NDArray[np.object_]
 _CELL = ("settling", "q", "slope", "chi_1", "correlation", "xi_q", "xi_c", "xi_gradient")
 
 
@@ -35,26 +40,49 @@ class PhaseDiagram(HasFigures):
     """
 
     activation: str
-    sigma_w: Array
-    sigma_b: Array
-    settling: Array
-    q: Array
-    slope: Array
-    chi_1: Array
-    correlation: Array
-    xi_q: Array
-    xi_c: Array
-    xi_gradient: Array
+    sigma_w: Floats
+    sigma_b: Floats
+    settling: Names
+    q: Floats
+    slope: Floats
+    chi_1: Floats
+    correlation: Floats
+    xi_q: Floats
+    xi_c: Floats
+    xi_gradient: Floats
+
+    @classmethod
+    def from_json(cls, text: str | bytes, source: str = "JSON") -> PhaseDiagram:
+        """Read a phase diagram from the JSON that `initprobe phase --export-json` writes; null becomes NaN.
+
+        Args:
+            text: of the file.
+            source: the name of the text in errors, such as its file.
+
+        Raises:
+            InputError: not JSON, or not a phase diagram of this schema version; names `source` and the field.
+        """
+        cells = read_record(PhaseCells, text, source)
+        shape = (len(cells.sigma_b), len(cells.sigma_w))
+        for name in _CELL:
+            rows = getattr(cells, name)
+            if len(rows) != shape[0] or any(len(row) != shape[1] for row in rows):
+                raise InputError(f"{name} must have {shape[0]} rows of {shape[1]} cells", file=source)
+        settling = np.array(cells.settling, dtype=object).reshape(shape)
+        numbers = {name: np.array(getattr(cells, name), float).reshape(shape) for name in _CELL if name != "settling"}
+        return cls(cells.activation, np.array(cells.sigma_w), np.array(cells.sigma_b), settling, **numbers)
 
     @property
-    def phases(self) -> Array:
+    def phases(self) -> Names:
         """The phase of each cell as text: `ordered`, `chaotic`, `edge of chaos` or `diverges`."""
-        names = [phase_name(*cell) for cell in zip(self.settling.flat, self.chi_1.flat, strict=True)]
+        names = [
+            phase_name(str(word), float(chi)) for word, chi in zip(self.settling.flat, self.chi_1.flat, strict=True)
+        ]
         return np.array(names, dtype=object).reshape(self.settling.shape)
 
     def in_a_line(self) -> str:
         """How many cells are in each phase."""
-        counts = Counter(self.phases.flat)
+        counts = Counter(map(str, self.phases.flat))
         phases = ", ".join(f"{counts[name]:,} {name}" for name in PHASES if counts[name])
         return f"{self.activation}, {len(self.sigma_b)} x {len(self.sigma_w)} cells of sigma_b x sigma_w: {phases}"
 

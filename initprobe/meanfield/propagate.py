@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -115,8 +115,7 @@ def group_moments(activation: Activation, variance: Array, mean: Array) -> Momen
     return moments(activation, variance.ravel(), mean.ravel())
 
 
-@dataclass(frozen=True)
-class _Products:
+class _Products(NamedTuple):
     """Expectations of products of y over pairs of samples. Here y is a layer's output over the SD of the next z.
 
     Attributes:

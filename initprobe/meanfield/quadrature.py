@@ -122,15 +122,20 @@ def _is_resolved(curve: Curve, low: float, middle: float, high: float) -> bool:
     return True
 
 
-def _edges(curve: Curve, q: float, mean: float) -> Array:
-    """Panel edges in z for integrands of `mean + sqrt(q) z`, `(edges,)`."""
-    scale = math.sqrt(q)
-    if scale == 0 or math.isnan(scale):  # with a NaN variance the integrals are NaN on any panels
-        return _FIXED
-    with np.errstate(over="ignore"):
-        inner = (bends(curve) - mean) / scale
-    edges = distinct(np.concatenate([_FIXED, inner[np.abs(inner) < REACH]]))
-    return edges if curve.period is None else _no_wider(edges, curve.period / scale)
+def _edges(curve: Curve, q: Array, mean: Array) -> list[Array]:
+    """Panel edges in z for integrands of `mean + sqrt(q) z`, `(edges,)` for each row of `q` and `mean`."""
+    scale = np.sqrt(q)
+    varies = (scale > 0)[:, None]  # with a NaN variance the integrals are NaN on any panels
+    with np.errstate(all="ignore"):
+        inner = (bends(curve) - mean[:, None]) / scale[:, None]
+    inside = np.where(varies & (np.abs(inner) < REACH), inner, REACH)
+    ordered = np.sort(np.hstack([np.tile(_FIXED, (len(q), 1)), inside]), axis=1)
+    differs = np.diff(ordered, axis=1, prepend=-math.inf) != 0
+    edges = [row[chosen] for row, chosen in zip(ordered, differs, strict=True)]
+    if curve.period is None:
+        return edges
+    widths = np.where(scale > 0, curve.period / np.where(scale > 0, scale, 1.0), math.inf).tolist()
+    return [_no_wider(row, width) for row, width in zip(edges, widths, strict=True)]
 
 
 def _no_wider(edges: Array, width: float) -> Array:
@@ -185,7 +190,7 @@ def rules(curve: Curve, q: Array, mean: Array) -> Iterator[Rule]:
     """
     start, panels = 0, 0
     pending: list[Array] = []
-    for edges in (_edges(curve, float(a), float(b)) for a, b in zip(q, mean, strict=True)):
+    for edges in _edges(curve, q, mean):
         if pending and panels + len(edges) > _CHUNK_PANELS:
             yield _rule(pending, q, mean, start)
             start, panels, pending = start + len(pending), 0, []

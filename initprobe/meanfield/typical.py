@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,8 +34,7 @@ _NETWORKS = 400
 _NETWORKS_OF_BATCH, _MOST_OUTPUTS, _LEAST_INPUTS, _MOST_INPUTS = 200, 50_000, 8, 64
 
 
-@dataclass(frozen=True)
-class LengthLogs:
+class LengthLogs(NamedTuple):
     """The log of a draw's mean square of h over that at infinite width, at each layer. All arrays are `(layers,)`.
 
     Attributes:

@@ -9,24 +9,26 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from initprobe.activations.record import Activation
-from initprobe.arrays import Array
+from initprobe.arrays import Array, Scratch
 from initprobe.meanfield.correlated_pairs import hermite_grid, pair_covariances
 from initprobe.meanfield.layer import Groups, Layer, State, layer_batches, stacked
 
 # Rows of the functions whose layer means fluctuate together: each is followed by its square.
 Z, ZZ, H, HH, SLOPE, SLOPES = range(6)
 
+# The functions on the Hermite grid, and the same times their weights.
+_values, _weighted = Scratch(), Scratch()
+
 # Largest relative error of `E[phi^2]` on the Hermite grid for which the noise is derived.
 _GRID_ERROR = 1e-3
 
 
-@dataclass(frozen=True)
-class Noise:
+class Noise(NamedTuple):
     """Fluctuations of the layer means of z, z^2, phi, phi^2, phi', phi'^2; f is any of these six functions.
 
     Attributes:
@@ -55,7 +57,7 @@ class Noise:
 
     def rows(self, start: int, stop: int) -> Noise:
         """The noise of the layers from `start` to before `stop`, counted from 0."""
-        return Noise(*(values[start:stop] for values in vars(self).values()))
+        return Noise(*(values[start:stop] for values in self))
 
     def relative(self, covariances: Array, first: int, second: int) -> Array:
         """Covariance of two functions divided by their means, `(layers,)`.
@@ -72,8 +74,7 @@ class Noise:
         return np.asarray(self.other[:, SLOPE, SLOPE] + self.mean[:, SLOPE] ** 2)
 
 
-@dataclass(frozen=True)
-class _Stack:
+class _Stack(NamedTuple):
     """Layers with equally many groups.
 
     Attributes:
@@ -147,9 +148,12 @@ def _is_cut_off(square: Array, groups: Groups) -> Array:
 
 
 def _functions(activation: Activation, groups: Groups) -> Array:
-    """The six functions of z, z about its mean, on the Hermite grid: `(functions, layers, groups, nodes)`."""
+    """The six functions of z, z about its mean, on the Hermite grid: `(functions, layers, groups, nodes)`.
+
+    They are valid until the next call in this thread.
+    """
     h, d = groups.on_grid(activation)
-    functions = np.empty((6, *h.shape))
+    functions = _values.array((6, *h.shape), np.float64)
     centre = groups.for_biases(groups.over_biases(groups.mean))
     functions[Z] = (groups.mean - centre)[..., None] + np.sqrt(groups.variance)[..., None] * hermite_grid().z
     functions[H], functions[SLOPE] = h, d
@@ -173,12 +177,14 @@ def _same(functions: Array, coefficients: Array, stack: _Stack) -> Array:
     """
     groups, grid = stack.groups, hermite_grid()
     shares, means = groups.shares[:, :, None], groups.over_biases(grid.mean(functions))
-    squares = _products(functions * (shares * grid.weights), functions)
+    weighted = _weighted.array(functions.shape, np.float64)
+    squares = _products(np.multiply(functions, shares * grid.weights, out=weighted), functions)
     covariances = squares - _products(means * groups.sample_shares, means)
     if stack.kurtosis.any():
         # The Gram-Charlier density, `1 + kurtosis/24 He_4`; `analysis` holds He_4 over sqrt(24).
         crossed = _outer(coefficients[..., 0], coefficients[..., 4])
-        excess = _products(functions * (shares * grid.analysis[4]), functions) - crossed - crossed.mT
+        np.multiply(functions, shares * grid.analysis[4], out=weighted)
+        excess = _products(weighted, functions) - crossed - crossed.mT
         covariances += stack.kurtosis[:, None, None] / math.sqrt(24) * excess
     return np.asarray(covariances)
 
@@ -279,7 +285,7 @@ def noises(activation: Activation, layers: Sequence[Layer], states: Sequence[Sta
     """
     remaining, nodes = iter(layers), len(hermite_grid().z)
     parts = [
-        vars(_noise(activation, list(itertools.islice(remaining, len(batch_states))), batch_states, batch))
+        _noise(activation, list(itertools.islice(remaining, len(batch_states))), batch_states, batch)
         for batch_states in layer_batches(states, nodes)
     ]
-    return Noise(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+    return Noise(*map(np.concatenate, zip(*parts, strict=True)))

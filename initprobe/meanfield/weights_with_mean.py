@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -79,7 +78,7 @@ def spread_with_means(
         shared = [1 - min(alone / total, 1.0) if total > 0 else 0.0 for alone, total in zip(apart, totals, strict=True)]
         variances = _shared_variances(steps, shared, samples)
         joined = [
-            own if share < 1 - _LEAST_APART else replace(own, output_gradient=_spread(variance, samples))
+            own if share < 1 - _LEAST_APART else own._replace(output_gradient=_spread(variance, samples))
             for own, share, variance in zip(spreads, shared, variances, strict=True)
         ]
         known = _where_known(joined, _first_unstable(single))
@@ -100,11 +99,11 @@ def _first_unstable(single: Sequence[Step]) -> int:
 
 def _where_known(spreads: Sequence[LayerSpread], unstable: int) -> list[LayerSpread]:
     """The spreads, without outputs from an unstable layer on and without gradients that passed it."""
-    forward = [spread if k < unstable else replace(spread, output=NO_SPREAD) for k, spread in enumerate(spreads)]
+    forward = [spread if k < unstable else spread._replace(output=NO_SPREAD) for k, spread in enumerate(spreads)]
     if unstable == len(spreads):
         return forward
     last = len(spreads) - 1
-    return [spread if k == last else replace(spread, output_gradient=NO_SPREAD) for k, spread in enumerate(forward)]
+    return [spread if k == last else spread._replace(output_gradient=NO_SPREAD) for k, spread in enumerate(forward)]
 
 
 def _spread(variance: float, samples: int) -> Spread:

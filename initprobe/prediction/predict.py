@@ -6,25 +6,23 @@ import itertools
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from initprobe.activations.skips import wirings
-from initprobe.arrays import Array, finite
+from initprobe.arrays import finite
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.finite_width import UNKNOWN, LayerSpread, Spread, spread, with_biases
-from initprobe.meanfield.input_moments import InputMoments, similar_rows
-from initprobe.meanfield.layer import State, layer_batches
-from initprobe.meanfield.moments import histograms
+from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.predict import LayerTheory, predict
 from initprobe.prediction.drawn import are_drawn, with_drawn_networks
 from initprobe.prediction.infinite_width import AtInfiniteWidth, norm_and_skip_theory, surrounded
+from initprobe.prediction.output_shares import OutputShares
 from initprobe.prediction.rules import no_series, no_theory, rules_of
-from initprobe.results.base import TENSORS, Histogram
+from initprobe.results.base import TENSORS
 from initprobe.results.layers import LayerStats, TensorStats
-from initprobe.results.layers import LayerTheory as Prediction
 
 if TYPE_CHECKING:
     from initprobe.meanfield.row_lengths import LengthEffects
@@ -35,12 +33,9 @@ _WIDE = 1.0
 _ROUNDING = 1e-6
 # Chosen: the largest possible error, in logs, with which a prediction is given; the second under batch norm.
 _MOST_LEFT_OUT = math.log(1000), math.log(1.15)
-# Groups that a histogram is computed for one by one.
-_MOST_GROUPS = 16
 
 
-@dataclass(frozen=True)
-class NetworkPrediction:
+class NetworkPrediction(NamedTuple):
     """The prediction for every layer of a network, from its config and its measured input.
 
     Attributes:
@@ -199,45 +194,42 @@ def with_predictions(
         return tuple(layers)
     sizes = (layers[0].fan_in, *(layer.fan_out for layer in layers))
     # After a skip h is a sum of branches, whose distribution does not follow from z alone.
-    histograms_of_h = [
-        layer.output.histogram if wiring.skip is None else None
+    ranges = [
+        (layer.output.min, layer.output.max) if wiring.skip is None else (None, None)
         for layer, wiring in zip(layers, wirings(config, sizes), strict=True)
     ]
+    shares = OutputShares(config.activation, ranges, [theory.state for theory in prediction.layers])
     with np.errstate(all="ignore"):
-        shares = _shares(config, histograms_of_h, [theory.state for theory in prediction.layers])
-        columns = zip(layers, prediction.layers, prediction.spreads, shares, strict=True)
+        columns = zip(itertools.count(), layers, prediction.layers, prediction.spreads, strict=False)
         return tuple(
-            layer.model_copy(update={"theory": _prediction(config, layer, theory, noise, in_bins)})
-            for layer, theory, noise, in_bins in columns
+            layer.model_copy(update={"theory": shares.added(index, _prediction(config, layer, theory, noise))})
+            for index, layer, theory, noise in columns
         )
 
 
-def _prediction(
-    config: ProbeConfig, layer: LayerStats, theory: LayerTheory, noise: LayerSpread, shares: tuple[float, ...] | None
-) -> Prediction:
-    """The record of one layer's prediction; `shares` are of the histogram's bins."""
-    return Prediction(
+def _prediction(config: ProbeConfig, layer: LayerStats, theory: LayerTheory, noise: LayerSpread) -> dict[str, Any]:
+    """One layer's prediction, as fields of its record without `output_shares`."""
+    return {
         **{
             name: _number(getattr(theory, name), zero_is_true=config.zero_init_last or config.branch_factor == 0)
             for name in (f"{tensor}_variance" for tensor in TENSORS if tensor != "weight")
         },
-        correlation=finite(theory.correlation),
-        output_spread=finite(noise.output.averaged(config.draws).sd),
-        output_gradient_spread=finite(noise.output_gradient.averaged(config.draws).sd),
-        length_slope=finite(theory.length_slope),
-        z=_z(layer.output, theory.output_variance, noise.output, noise.underived_output)
+        "correlation": finite(theory.correlation),
+        "output_spread": finite(noise.output.averaged(config.draws).sd),
+        "output_gradient_spread": finite(noise.output_gradient.averaged(config.draws).sd),
+        "length_slope": finite(theory.length_slope),
+        "z": _z(layer.output, theory.output_variance, noise.output, noise.underived_output)
         if noise.is_first_order_forward
         else None,
-        gradient_z=_z(
+        "gradient_z": _z(
             layer.output_gradient, theory.output_gradient_variance, noise.output_gradient, noise.underived_gradient
         )
         if noise.is_first_order
         else None,
-        gradient_uncertainty=_factor(max(noise.gradient_uncertainty, noise.underived_gradient)),
-        weight_gradient_uncertainty=_factor(max(noise.gradient_uncertainty, noise.underived_weight)),
-        output_uncertainty=_factor(max(noise.output_uncertainty, noise.underived_output)),
-        output_shares=shares,
-    )
+        "gradient_uncertainty": _factor(max(noise.gradient_uncertainty, noise.underived_gradient)),
+        "weight_gradient_uncertainty": _factor(max(noise.gradient_uncertainty, noise.underived_weight)),
+        "output_uncertainty": _factor(max(noise.output_uncertainty, noise.underived_output)),
+    }
 
 
 def _factor(log: float) -> float | None:
@@ -264,38 +256,3 @@ def _z(tensor: TensorStats, predicted: float, noise: Spread, underived: float) -
     gap = statistics.fmean(map(math.log, measured)) - math.log(predicted) - noise.log_mean
     chance = max(noise.sd / math.sqrt(len(measured)), _ROUNDING)
     return finite(gap / math.hypot(chance, underived))
-
-
-def _shares(
-    config: ProbeConfig, measured: Sequence[Histogram | None], states: Sequence[State]
-) -> list[tuple[float, ...] | None]:
-    """The predicted share of each layer's h in the bins of its measured histogram; None without bins."""
-    shares_by_layer: list[tuple[float, ...] | None] = [None] * len(states)
-    with_bins = {i: bins for i, bins in enumerate(measured) if bins is not None and bins.low != bins.high}
-    remaining = iter(with_bins)
-    for batch in layer_batches([_in_groups(states[index]) for index in with_bins]):
-        indices = list(itertools.islice(remaining, len(batch)))
-        low, high = ([getattr(with_bins[i], end) for i in indices] for end in ("low", "high"))
-        edges = np.linspace(low, high, len(with_bins[indices[0]].counts) + 1, axis=1)
-        q, mean, weights = (np.array([getattr(s, name) for s in batch]) for name in _Groups._fields)
-        for index, row in zip(indices, histograms(config.activation, q, edges, mean, weights), strict=True):
-            shares_by_layer[index] = tuple(row.clip(0, 1).tolist()) if np.isfinite(row).all() else None
-    return shares_by_layer
-
-
-class _Groups(NamedTuple):
-    """Variance and mean of z over units, and share of the samples, of each group, `(groups,)`."""
-
-    variance: Array
-    mean: Array
-    shares: Array
-
-
-def _in_groups(state: State) -> _Groups:
-    """The groups of a layer. Many rows, which differ only in the variance of z, in a few groups of similar variance."""
-    variance, mean, shares = state.variance, state.mean, state.shares
-    are_rows = len(shares) > _MOST_GROUPS and np.ptp(mean) == 0 and np.ptp(shares) == 0
-    if not (are_rows and variance.min() > 0 and variance.max() < math.inf):
-        return _Groups(variance, mean, shares)
-    shares, variance = similar_rows(variance)
-    return _Groups(variance, np.full_like(variance, mean[0]), shares)

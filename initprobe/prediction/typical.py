@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -101,7 +100,7 @@ def _logs(
         # Few draws lose one input, and fewer a batch.
         samples = config.batch or DEFAULT_BATCH
         batch = lost_by_batch(config.activation, rules, squares, samples, inputs.cosine, _SEED)
-    return logs if batch is None else replace(logs, lost=np.minimum(logs.lost, batch))
+    return logs if batch is None else logs._replace(lost=np.minimum(logs.lost, batch))
 
 
 def _logs_with_skips(

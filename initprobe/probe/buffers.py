@@ -37,8 +37,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,8 +52,7 @@ from initprobe.engine.weight_gradient import is_sampled
 from initprobe.probe.progress import Steps
 
 
-@dataclass(frozen=True)
-class Dimensions:
+class Dimensions(NamedTuple):
     """The sizes of a batch in a network.
 
     Attributes:
@@ -129,8 +127,7 @@ def _alike(segment: range, kinds: Sequence[tuple[tuple[int, int], Wiring]], batc
     return groups
 
 
-@dataclass(frozen=True)
-class WeightGradients:
+class WeightGradients(NamedTuple):
     """How dL/dW is measured: as a sum over batches, from some of its rows, or whole.
 
     Attributes:
@@ -150,8 +147,7 @@ class WeightGradients:
         return not self.full and is_sampled(self.dimensions.batch, *self.dimensions.fans[index])
 
 
-@dataclass(frozen=True)
-class BatchContext:
+class BatchContext(NamedTuple):
     """All that a batch needs forward and back, except its input and the start of the backward pass.
 
     Attributes:

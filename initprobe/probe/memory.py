@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from initprobe.config.probe_config import DEFAULT_BATCH, DEFAULT_LAYERS, ProbeConfig
 from initprobe.data.machine import available_bytes
@@ -23,8 +23,7 @@ _FEW_SAMPLES = 20
 _MEMORY_SHARE = 0.9
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(NamedTuple):
     """The cost of a run: floating-point operations of its matrix products, and bytes of memory at its peak."""
 
     flops: float
@@ -97,7 +96,7 @@ def check_memory(config: ProbeConfig, sizes: Sequence[int], batch: int, held: in
         "data": "give a smaller `input`",
         "program": "free some memory, or lower `threads`",
     }
-    by_size = sorted(vars(needed).items(), key=lambda part: -part[1])
+    by_size = sorted(needed._asdict().items(), key=lambda part: -part[1])
     words = ", ".join(f"{name} {_gigabytes(size)}" for name, size in by_size if size >= _NAMED_SHARE * needed.total)
     fix = fixes[by_size[0][0]]
     raise MemoryLimitError(

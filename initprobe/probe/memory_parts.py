@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,8 +39,7 @@ _GAPS, _HELD_GAPS = 1.15, 1.03
 KEPT_BYTES = 3 << 29
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(NamedTuple):
     """The memory of a run at its peak, in bytes.
 
     Attributes:
@@ -62,7 +61,7 @@ class Parts:
     @property
     def total(self) -> int:
         """All parts together."""
-        return sum(vars(self).values())
+        return sum(self)
 
 
 def parts(config: ProbeConfig, sizes: Sequence[int], batch: int, threads: int | None = None, data: int = 0) -> Parts:

@@ -11,7 +11,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,8 +30,7 @@ _PAIRED = 3
 _FLOAT64 = np.dtype(float).itemsize
 
 
-@dataclass(frozen=True)
-class Shape:
+class Shape(NamedTuple):
     """How many entries the tensors of a network have.
 
     Attributes:

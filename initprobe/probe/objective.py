@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -28,8 +27,7 @@ Batches = Callable[[int], tuple[Array, Array]]
 DEFAULT_CLASSES = 10
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """The classes that a network is trained to distinguish.
 
     Attributes:
@@ -82,8 +80,7 @@ def task_of(config: ProbeConfig, labels: Array | None) -> Task | None:
     return Task(loss, classes, None, f"labels of a random linear teacher, {classes} classes")
 
 
-@dataclass(frozen=True)
-class Start:
+class Start(NamedTuple):
     """The loss of one network before training, and the variances of its gradients.
 
     Attributes:
@@ -118,7 +115,7 @@ def learner_of(task: Task, layers: Sequence[Layer], streams: Streams, pool: Work
 
 def _with_bias(layer: Layer) -> Layer:
     bias = np.zeros(layer.weight.shape[1], layer.weight.dtype) if layer.bias is None else layer.bias
-    return replace(layer, parameters=Parameters(layer.weight, bias))
+    return layer._replace(parameters=Parameters(layer.weight, bias))
 
 
 def start_of(task: Task, learner: Learner, x: Array, labels: Array) -> Start:
@@ -174,8 +171,7 @@ def with_loss(
     return stats, with_gradients
 
 
-@dataclass(frozen=True)
-class Course:
+class Course(NamedTuple):
     """The losses of a training.
 
     Attributes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -99,7 +98,7 @@ def _curvature(
         return None, ADAPTIVE
     if learner.rescaled:
         return None, _LEARNED_SCALE
-    wide = replace(learner, layers=list(map(_wide, learner.layers)), readout=learner.readout.astype(np.float64))
+    wide = learner._replace(layers=list(map(_wide, learner.layers)), readout=learner.readout.astype(np.float64))
     parameters, batch, count = dict(named_parameters(wide)), x.astype(np.float64), itertools.count()
 
     def gradient(at: Array) -> Array:
@@ -116,7 +115,7 @@ def _curvature(
 
 def _wide(layer: Layer) -> Layer:
     bias = None if layer.bias is None else layer.bias.astype(np.float64)
-    return replace(layer, parameters=Parameters(layer.weight.astype(np.float64), bias))
+    return layer._replace(parameters=Parameters(layer.weight.astype(np.float64), bias))
 
 
 def _write(parameters: dict[str, Array], at: Array) -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,8 +25,7 @@ from initprobe.probe.buffers import BatchContext, WeightGradients
 from initprobe.probe.progress import BACK
 
 
-@dataclass(frozen=True)
-class _Held:
+class _Held(NamedTuple):
     """The layers of a segment, and what the forward pass left of each."""
 
     layers: Sequence[Layer]

@@ -8,7 +8,7 @@ from typing import Any
 
 from initprobe.engine.quantiles import TOGETHER
 from initprobe.engine.sketch import Sketch
-from initprobe.probe.summarise import NO_SHAPE, is_lost, moments_of, no_moments, rms_of, shapes_of
+from initprobe.probe.tensor_stats import NO_SHAPE, is_lost, moments_of, no_moments, rms_of, shapes_of
 from initprobe.results.base import Percentiles, Status
 from initprobe.results.layers import OutputStats, TensorStats
 from initprobe.results.pending import Pending, pending
@@ -66,8 +66,9 @@ class PendingStats:
     def _fields(self, index: int) -> dict[str, Any]:
         """All that needs no counts."""
         sketch, gone = self._sketches[index], self._lost[index]
-        moments = no_moments(len(sketch.by_draw)) if gone else moments_of(sketch.by_draw)
-        return moments | {"status": self._statuses[index], "nonfinite_count": sketch.nonfinite if gone else 0}
+        fields = no_moments(len(sketch.by_draw)) if gone else moments_of(sketch.by_draw)
+        fields |= {"status": self._statuses[index], "nonfinite_count": sketch.nonfinite if gone else 0}
+        return fields | _extremes(sketch) if index in self._places else fields
 
     def _shape(self, index: int) -> Mapping[str, Any]:
         if index not in self._shapes:
@@ -81,3 +82,11 @@ class PendingStats:
         for index, shape in zip(chunk, shapes_of([self._sketches[index] for index in chunk], sizes), strict=True):
             percentiles = Percentiles.model_construct(**shape["percentiles"])
             self._shapes[index] = {**shape, "percentiles": percentiles}
+
+
+def _extremes(sketch: Sketch) -> dict[str, float]:
+    return {
+        "min": sketch.low,
+        "max": sketch.high,
+        "zero_fraction": sketch.zeros / sketch.total if sketch.zeros else 0.0,
+    }

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -232,8 +232,7 @@ def _steps_to_do(config: ProbeConfig, layers: int) -> int:
     return fitted + layers * (1 + BACK) * passes
 
 
-@dataclass(frozen=True)
-class _Network:
+class _Network(NamedTuple):
     """What one network reports beside the records: how its layers were fitted, and its loss; None without a loss."""
 
     fitted: Sequence[Fitted]

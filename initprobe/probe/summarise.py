@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import count, pairwise
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from initprobe.activations.record import Activation
 from initprobe.activations.skips import Wiring
-from initprobe.arrays import complete_mean, finite, log10_mean, mean
-from initprobe.engine.layer_record import LayerRecord
-from initprobe.engine.moments import Moments
-from initprobe.engine.quantiles import PERCENTS, distributions
+from initprobe.arrays import complete_mean, finite, mean
+from initprobe.engine.layer_record import TENSORS, LayerRecord
 from initprobe.engine.sketch import Sketch
 from initprobe.initializers.fit_settings import Autoencoder, Fit
-from initprobe.results.base import TENSOR_SYMBOLS, Histogram, Status, worst
-from initprobe.results.layers import Fitting, LayerStats, OutputStats, TensorStats
+from initprobe.probe.pending_stats import PendingStats
+from initprobe.probe.tensor_stats import is_lost
+from initprobe.results.base import TENSOR_SYMBOLS, Status, worst
+from initprobe.results.layers import Fitting, LayerStats, TensorStats
 
 if TYPE_CHECKING:
     from initprobe.engine.fitted import Fitted
@@ -45,11 +44,9 @@ def summarise(
     """
     statuses = _forward_statuses(records, activation, wirings, silent)
     _add_backward_statuses(statuses, records, activation, wirings, silent)
-    measured = map(_Measured, records, statuses, _tensors(records, statuses), pairwise(sizes))
-    return tuple(
-        _layer(number, layer, wiring, wiring.acting(activation))
-        for number, (layer, wiring) in enumerate(zip(measured, wirings, strict=True), start=1)
-    )
+    activations = [wiring.acting(activation) for wiring in wirings]
+    measured = map(_Measured, records, statuses, _tensors(records, statuses, activations), pairwise(sizes))
+    return tuple(map(_layer, count(1), measured, wirings))
 
 
 class _Measured(NamedTuple):
@@ -61,11 +58,17 @@ class _Measured(NamedTuple):
     fans: tuple[int, int]
 
 
-def _tensors(records: Sequence[LayerRecord], statuses: Sequence[dict[str, Status]]) -> list[dict[str, TensorStats]]:
-    """The statistics of every tensor of every layer, computed together."""
-    sketches = [getattr(record, name) for record, status in zip(records, statuses, strict=True) for name in status]
-    stats = iter(all_stats(sketches, [status for by_name in statuses for status in by_name.values()]))
-    return [{name: next(stats) for name in status} for status in statuses]
+def _tensors(
+    records: Sequence[LayerRecord], statuses: Sequence[Mapping[str, Status]], activations: Sequence[Activation]
+) -> Iterator[dict[str, TensorStats]]:
+    """The statistics of every tensor of every layer. Histograms and percentiles wait until one of that name is read."""
+    stats = {
+        name: PendingStats([getattr(record, name) for record in records], [status[name] for status in statuses])
+        for name in TENSORS
+    }
+    for index, (record, status, phi) in enumerate(zip(records, statuses, activations, strict=True)):
+        tensors = {name: own.stats(index) for name, own in stats.items() if name != "output"}
+        yield tensors | {"output": stats["output"].output(index, *_flat_shares(record, status["output"], phi))}
 
 
 def with_fitting(
@@ -188,20 +191,17 @@ def _status(sketch: Sketch, sources: Sources, zero_is_true: bool = False, affine
     return "underflow" if lost or vanished else "ok"
 
 
-def is_lost(sketch: Sketch, status: Status) -> bool:
-    """True if no number of a tensor can be reported.
+def _flat_shares(record: LayerRecord, status: Status, activation: Activation) -> tuple[float | None, float | None]:
+    """The shares of saturated entries and of dead units; None where the activation has none, or the output is lost."""
+    lost = is_lost(record.output, status)
+    return (
+        None if activation.saturation is None or lost else record.saturated / record.output.total,
+        None if activation.dead_below is None or lost else statistics.fmean(record.dead_fractions),
+    )
 
-    Args:
-        sketch, status: of the tensor, and whether the dtype held it.
-    """
-    beyond = status == "nonfinite" or (status == "overflow" and not sketch.huge)
-    return beyond or bool(sketch.nonfinite) or (status == "underflow" and sketch.is_zero)
 
-
-def _layer(number: int, layer: _Measured, wiring: Wiring, activation: Activation) -> LayerStats:
-    """The statistics of one layer; `activation` is its own, the identity at the end of a branch of several layers."""
+def _layer(number: int, layer: _Measured, wiring: Wiring) -> LayerStats:
     weight, gradient = layer.tensors["weight"].rms, layer.tensors["weight_gradient"].rms
-    output = _output_stats(layer.record, layer.tensors["output"], activation)
     return LayerStats(
         layer=number,
         fan_in=layer.fans[0],
@@ -210,131 +210,5 @@ def _layer(number: int, layer: _Measured, wiring: Wiring, activation: Activation
         correlation=complete_mean(layer.record.correlations),
         gradient_to_weight_ratio=gradient / weight if weight and gradient is not None else None,
         inside_branch=wiring.inside,
-        **{**layer.tensors, "output": output},
+        **layer.tensors,
     )
-
-
-def _output_stats(record: LayerRecord, stats: TensorStats, activation: Activation) -> OutputStats:
-    lost = is_lost(record.output, stats.status)
-    return OutputStats(
-        **dict(stats),
-        saturated_fraction=None if activation.saturation is None or lost else record.saturated / record.output.total,
-        dead_fraction=None if activation.dead_below is None or lost else statistics.fmean(record.dead_fractions),
-    )
-
-
-def all_stats(sketches: Sequence[Sketch], statuses: Sequence[Status]) -> list[TensorStats]:
-    """The statistics of tensors, given their status; null where the dtype lost them.
-
-    Args:
-        sketches: of the tensors.
-        statuses: whether the dtype held each tensor.
-    """
-    lost = [is_lost(sketch, status) for sketch, status in zip(sketches, statuses, strict=True)]
-    moments = [
-        no_moments(len(sketch.by_draw)) if gone else moments_of(sketch.by_draw)
-        for sketch, gone in zip(sketches, lost, strict=True)
-    ]
-    shaped = [not (gone or sketch.faint or sketch.huge) for sketch, gone in zip(sketches, lost, strict=True)]
-    shapes = iter(
-        shapes_of(
-            [s for s, has in zip(sketches, shaped, strict=True) if has],
-            [m["rms"] for m, has in zip(moments, shaped, strict=True) if has],
-        )
-    )
-    return [
-        TensorStats(
-            **own,
-            **(next(shapes) if has else NO_SHAPE),
-            status=status,
-            nonfinite_count=sketch.nonfinite if gone else 0,
-        )
-        for sketch, status, own, gone, has in zip(sketches, statuses, moments, lost, shaped, strict=True)
-    ]
-
-
-def rms_of(sketch: Sketch, status: Status) -> float | None:
-    """The root mean square of a tensor, as `all_stats` gives it.
-
-    Args:
-        sketch, status: of the tensor, and whether the dtype held it.
-    """
-    return None if is_lost(sketch, status) else _rms(sketch.by_draw)
-
-
-def _rms(by_draw: Sequence[Moments]) -> float | None:
-    square = mean([draw.mean_square for draw in by_draw])
-    return _representable(math.sqrt(square), max(abs(draw.mean) + draw.squares for draw in by_draw))
-
-
-def no_moments(draws: int) -> dict[str, Any]:
-    """The fields of `moments_of` for a tensor that was lost."""
-    names = ("mean", "variance", "variance_sd", "variance_log10", "std", "rms")
-    return dict.fromkeys(names, None) | {"variance_by_draw": (None,) * draws}
-
-
-NO_SHAPE: dict[str, Any] = dict.fromkeys(
-    ("min", "max", "percentiles", "zero_fraction", "near_zero_fraction", "histogram")
-) | {"coverage": 0.0}
-
-
-def moments_of(by_draw: Sequence[Moments]) -> dict[str, Any]:
-    """Averages over draws, as fields of `TensorStats`."""
-    if len(by_draw) == 1:
-        return _moments_of_one(by_draw[0])
-    by_draw_variance = [_representable(m.variance, m.squares) for m in by_draw]
-    variances = [v for v in by_draw_variance if v is not None]
-    complete = len(variances) == len(by_draw)
-    variance = mean(variances) if complete else None
-    return {
-        "mean": finite(mean([m.true_mean for m in by_draw])),
-        "variance": variance,
-        "variance_sd": statistics.stdev(variances) if complete and len(variances) > 1 else None,
-        "variance_log10": finite(log10_mean([m.log10_variance for m in by_draw])),
-        "variance_by_draw": tuple(by_draw_variance),
-        "std": None if variance is None else math.sqrt(variance),
-        "rms": _rms(by_draw),
-    }
-
-
-def _moments_of_one(draw: Moments) -> dict[str, Any]:
-    """The same for one draw, in fewer steps."""
-    variance, log10 = _representable(draw.variance, draw.squares), draw.log10_variance
-    return {
-        "mean": finite(draw.true_mean + 0.0),  # never -0, as in a sum
-        "variance": variance,
-        "variance_sd": None,
-        "variance_log10": finite(log10),
-        "variance_by_draw": (variance,),
-        "std": None if variance is None else math.sqrt(variance),
-        "rms": _representable(math.sqrt(draw.mean_square), abs(draw.mean) + draw.squares),
-    }
-
-
-def _representable(value: float, evidence: float) -> float | None:
-    """`value`; None where it is infinite, or where it is 0 and `evidence` is not."""
-    return None if math.isinf(value) or (value == 0 and evidence > 0) else value
-
-
-_PERCENT_NAMES = [f"p{p}" for p in PERCENTS]
-
-
-def shapes_of(sketches: Sequence[Sketch], sizes: Sequence[float | None]) -> Iterator[dict[str, Any]]:
-    """What is measured over all draws together, as fields of `TensorStats`.
-
-    Args:
-        sketches: of the tensors.
-        sizes: their rms; None where it has none.
-    """
-    each = distributions(sketches, [math.nan if size is None else size for size in sizes])
-    for sketch, size, own in zip(sketches, sizes, each, strict=True):
-        yield {
-            "min": sketch.low,
-            "max": sketch.high,
-            "percentiles": dict(zip(_PERCENT_NAMES, own.percentiles.tolist(), strict=True)),
-            "zero_fraction": sketch.zeros / own.total,
-            "near_zero_fraction": None if size is None else own.near_zero,
-            # Not validated: checking 200 counts of our own would cost more than all else here.
-            "histogram": Histogram.model_construct(low=sketch.low, high=sketch.high, counts=tuple(own.counts.tolist())),
-            "coverage": own.total / sum(draw.count for draw in sketch.by_draw),
-        }

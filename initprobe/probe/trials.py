@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NamedTuple
 
 from initprobe.config.arguments import ConfigChanges
 from initprobe.config.fields import RANDOM
@@ -80,8 +81,7 @@ class Outcomes:
         return self.known.get(self.key(config))
 
 
-@dataclass(frozen=True)
-class Trials:
+class Trials(NamedTuple):
     """Measures changed experiments.
 
     Attributes:

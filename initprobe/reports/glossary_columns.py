@@ -186,6 +186,8 @@ COLUMNS = (
     ),
     Word("phase", "The state of a very deep net: order, chaos, or the edge between.", see=("order", "chaos")),
     Word("module", "A part of a PyTorch model, by its qualified name.", ("class", "name")),
+    Word("parameter", "A weight or bias tensor of a PyTorch model, by its name.", see=("contract",)),
+    Word("as meant", "Whether a parameter agrees with the rule that a contract states for it.", see=("contract",)),
     Word("dL/din", "Gradient of the loss with respect to the input of a module.", ("dL/din var", "input var")),
     Word("dL/dout", "Gradient of the loss with respect to the output of a module.", ("dL/dout var", "output var")),
     Word("init + act", "Initializer and activation of a row of `initprobe compare`."),

@@ -16,7 +16,7 @@ from initprobe.reports.html_tables import Cell, Column, json_columns, table, wor
 from initprobe.reports.narrative import SYMBOLS, course
 from initprobe.reports.verdict import fixed_finding, name_of_fix, why_no_fix
 from initprobe.results.layers import LayerStats
-from initprobe.results.named_numbers import verdict_of
+from initprobe.results.outcome import verdict_of
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
 

@@ -14,7 +14,7 @@ from initprobe.reports.html_page import meaning, page
 from initprobe.reports.html_tables import Cell, Column, Table, number, table, word
 from initprobe.reports.sweep_table import SEED, Scalar
 from initprobe.results.digest import Digest, digest
-from initprobe.results.named_numbers import counted
+from initprobe.results.outcome import counted
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Environment
 

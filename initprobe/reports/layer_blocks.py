@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from initprobe.formatting import NOTHING, NUMBER_IN_NAME, percent, role, short
 from initprobe.reports.tables import TextColumn
@@ -16,8 +15,7 @@ MOST_ROWS = 100
 _LONGEST_NAME = 22
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """Consecutive layers in one part of a model.
 
     Attributes:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 _PATIENCE_S = 1.0  # a shorter probe shows no bar
 _BETWEEN_S = 0.1
 _COLUMNS = 100  # characters per line
-_STYLE = "white-space: pre; overflow-x: auto; line-height: normal"
+# Jupyter's own style for `pre` in an output is not monospaced.
+_FONT = "var(--jp-code-font-family, Menlo, Consolas, 'DejaVu Sans Mono', monospace)"
+_STYLE = f"white-space: pre; overflow-x: auto; line-height: normal; font-family: {_FONT}"
 
 
 def block(prints: Callable[[Console], None], draws: Callable[[], Figure | None], words: str) -> str:
@@ -50,7 +52,7 @@ def _image(figure: Figure, words: str) -> str:
     from initprobe.reports.figures.style import render
 
     data = base64.b64encode(render(figure, "png")).decode()
-    return f'<img alt="{words}" style="max-width: 100%" src="data:image/png;base64,{data}">'
+    return f'<img alt="{words}" style="max-width: 100%; margin-top: 1em" src="data:image/png;base64,{data}">'
 
 
 @contextmanager

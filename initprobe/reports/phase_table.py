@@ -9,7 +9,7 @@ import numpy as np
 from rich.table import Table
 
 from initprobe.arrays import evenly, finite
-from initprobe.formatting import NOTHING, fixed, short
+from initprobe.formatting import NOTHING, short
 from initprobe.meanfield.phase_diagram import PhaseDiagram
 from initprobe.reports.console import Console
 from initprobe.reports.tables import plain_table
@@ -75,4 +75,4 @@ def _number(value: float) -> str:
 
 def _correlation(value: float) -> str:
     """To three decimals: the series gives no more than six."""
-    return NOTHING if math.isnan(value) else fixed(float(value), 3)
+    return NOTHING if math.isnan(value) else f"{value:.3f}"

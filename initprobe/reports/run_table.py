@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from rich.console import Group, RenderableType
@@ -92,8 +92,7 @@ def _heading(result: ProbeResult) -> Text:
     return Text.assemble((visible(words.title), "bold"), "\n", visible(words.weights), "\n", visible(setting))
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A column of the layer table.
 
     Attributes:

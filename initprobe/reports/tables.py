@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from initprobe.formatting import visible
 
@@ -39,8 +38,7 @@ def plain_table(*headings: str, left: Container[str] = (), gap: int = _GAP, wrap
     return table
 
 
-@dataclass(frozen=True)
-class TextColumn:
+class TextColumn(NamedTuple):
     """A column as text.
 
     Attributes:

@@ -6,7 +6,7 @@ from rich.text import Text
 
 from initprobe.formatting import percent, visible
 from initprobe.reports.console import Console, say
-from initprobe.results.named_numbers import counted, survives
+from initprobe.results.outcome import counted, survives
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from initprobe.results.base import Severity
 from initprobe.results.layers import LayerStats
-from initprobe.results.named_numbers import SURVIVES, survives, verdict_of
+from initprobe.results.outcome import SURVIVES, survives, verdict_of
 from initprobe.results.run import ProbeResult
 
 Logs = tuple[Annotated[float, Field(allow_inf_nan=False)] | None, ...]

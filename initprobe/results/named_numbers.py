@@ -16,10 +16,10 @@ from initprobe.errors import UnknownNameError
 from initprobe.registry import suggestion
 from initprobe.results.base import TENSORS, Record
 from initprobe.results.layers import LayerStats
+from initprobe.results.outcome import SURVIVES, survives, verdict_of
 from initprobe.results.run import ProbeResult
-from initprobe.results.summary import Finding
 
-HEALTHY, VERDICT, SURVIVES = "healthy", "verdict", "survives"
+HEALTHY, VERDICT = "healthy", "verdict"
 RATE = "variance_per_layer"
 FROM_LAYER, ELAPSED = "layer", "elapsed_s"
 
@@ -66,21 +66,6 @@ def check_name(name: str) -> str:
         hint = suggestion(name, NAMES) or " The names are those of the JSON, as in output.variance."
         raise UnknownNameError(f"unknown result {name!r}.{hint}")
     return name
-
-
-def counted(result: ProbeResult) -> list[Finding]:
-    """The findings that are not ignored, most severe first."""
-    return [finding for finding in result.diagnosis if finding.ignored is None]
-
-
-def verdict_of(result: ProbeResult) -> Finding | None:
-    """The most severe finding above info that is not ignored; None for a net that survives."""
-    return next((finding for finding in counted(result) if finding.severity != "info"), None)
-
-
-def survives(result: ProbeResult) -> bool:
-    """Whether no finding above info counts."""
-    return result.healthy or (len(counted(result)) < len(result.diagnosis) and verdict_of(result) is None)
 
 
 def value_of(layer: LayerStats, name: str) -> float | None:

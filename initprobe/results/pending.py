@@ -68,8 +68,9 @@ def pending(kind: type[Kind], work: Work, fields: dict[str, Any]) -> Kind:
 
 def completed(record: Any) -> Any:
     """The same object as a plain record."""
-    private = record.__pydantic_private__
-    object.__setattr__(record, "__class__", type(record).__mro__[2])
-    object.__setattr__(record, "__pydantic_private__", None)
-    record.__dict__.update(private["work"]())
+    private, put = record.__pydantic_private__, object.__setattr__
+    put(record, "__class__", type(record).__mro__[2])
+    put(record, "__pydantic_private__", None)
+    fields = record.__dict__ | private["work"]()
+    put(record, "__dict__", {name: fields[name] for name in type(record).model_fields if name in fields})
     return record

@@ -7,7 +7,8 @@ Start reading in `plan.py`: `load` turns a file into runs. The modules form four
   (`execution_dask`), and stores the results;
 - the store: `store` writes and reads one SQLite file with all runs of a sweep. `store_schema`, `store_database`,
   `store_lock`, `store_rows` and `store_packing` serve it alone. `store_kept_runs` reads runs from any file of results.
-  `store_diff` compares two sets of runs, and `store_rounding` says which changes another processor may cause;
+  `differences` compares two sets of runs, pair by pair with `store_diff`. `store_rounding` says which changes another
+  processor may cause;
 - checks: `checks` are the bounds in a file, `breaches` what lies outside of them, `checked_runs` puts both together.
   `ignores` and `known_findings` say what does not count.
 

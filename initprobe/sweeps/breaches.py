@@ -13,20 +13,8 @@ from dataclasses import dataclass
 from initprobe.diagnosis.rule import SEVERITIES as RANKED_SEVERITIES
 from initprobe.results.base import TENSORS, Status, worst
 from initprobe.results.layers import LayerStats
-from initprobe.results.named_numbers import (
-    HEALTHY,
-    LOSSES,
-    RATES,
-    RUN_NUMBERS,
-    SURVIVES,
-    VERDICT,
-    counted,
-    number_of,
-    rate_of,
-    survives,
-    value_of,
-    verdict_of,
-)
+from initprobe.results.named_numbers import HEALTHY, LOSSES, RATES, RUN_NUMBERS, VERDICT, number_of, rate_of, value_of
+from initprobe.results.outcome import SURVIVES, counted, survives, verdict_of
 from initprobe.results.run import ProbeResult
 from initprobe.sweeps.checks import SEVERITIES, Bound, Check
 from initprobe.sweeps.file_fields import matches, settings_of

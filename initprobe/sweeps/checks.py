@@ -17,7 +17,8 @@ from initprobe.data.documents import Place
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.registry import suggestion
 from initprobe.results.base import Severity
-from initprobe.results.named_numbers import HEALTHY, SURVIVES, VERDICT, WHOLE
+from initprobe.results.named_numbers import HEALTHY, VERDICT, WHOLE
+from initprobe.results.outcome import SURVIVES
 from initprobe.sweeps.file_fields import NOWHERE, SCALES, Fields, Setting, read_number, read_setting
 from initprobe.torch.verdict.rulebook import RULEBOOK
 

@@ -96,7 +96,7 @@ def parse_rule(text: str) -> Rule:
     if not colon:
         return Rule(name, relative=name != IN_FORMATS)
     if name in (VERDICT, MISSING):
-        raise ConfigError(f"{name} has no tolerance; write --fail-on {name}", field="--fail-on")
+        raise ConfigError(f"{name} has no tolerance; write {name} alone", field="--fail-on")
     relative = allowed.endswith("%")
     if relative and name == IN_FORMATS:
         raise ConfigError("compares shares; write a difference, formats:0.01", field="--fail-on")

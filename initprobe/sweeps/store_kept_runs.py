@@ -51,22 +51,38 @@ def kept_runs(files: Sequence[Path]) -> Iterator[list[KeptRun]]:
     with ExitStack() as stack:
         runs: list[KeptRun] = []
         for file in files:
-            if _is_store(file):
+            if is_store(file):
                 store = stack.enter_context(read_store(file))
-                runs += [_from_store(store, row) for row in store.rows()]
+                runs += [kept_row(store, row) for row in store.rows()]
             else:
                 runs += _from_json(file)
         yield runs
 
 
-def _is_store(file: Path) -> bool:
+def is_store(file: Path) -> bool:
+    """Whether a file is a store of a sweep.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     check_file(file)
     with reading(file), file.open("rb") as opened:
         return opened.read(len(_SQLITE)) == _SQLITE
 
 
-def _from_store(store: Store, row: Row) -> KeptRun:
-    name = " ".join(f"{axis}={value}" for axis, value in row.axes.items())
+def name_of(axes: Mapping[str, object]) -> str:
+    """The values that distinguish a run, as text."""
+    return " ".join(f"{axis}={value}" for axis, value in axes.items())
+
+
+def kept_row(store: Store, row: Row) -> KeptRun:
+    """A run in a store.
+
+    Args:
+        store: open for reading.
+        row: of the run.
+    """
+    name = name_of(row.axes)
     if row.state == "damaged":
         fault = store.damage[row.key]
         return KeptRun(name, f"damaged: {row.error}", fault, lambda: _refuse(fault), fault)
@@ -91,7 +107,7 @@ def _of_entry(run: Any, source: str) -> KeptRun:
     """A run of a sweep's export, or a result in the list that `compare` writes."""
     if not isinstance(run, dict) or "state" not in run:
         return _of_result(json.dumps(run), source, "")
-    name = " ".join(f"{axis}={value}" for axis, value in run.get("axes", {}).items())
+    name = name_of(run.get("axes", {}))
     if run.get("result") is not None:
         return _of_result(json.dumps(run["result"]), source, name)
     state = f"failed: {run.get('error')}" if run["state"] == "failed" else str(run["state"])
@@ -103,7 +119,16 @@ def _refuse(source: str) -> ProbeResult:
 
 
 def _of_result(text: str | bytes, source: str, name: str) -> KeptRun:
-    result = ProbeResult.from_json(text, source)
+    return kept_result(ProbeResult.from_json(text, source), name)
+
+
+def kept_result(result: ProbeResult, name: str = "") -> KeptRun:
+    """A result that is in memory.
+
+    Args:
+        result: of a run.
+        name: its name; "" for that of its network.
+    """
     return KeptRun(name or result.description.title, "done", _canonical(result.config), lambda: result)
 
 

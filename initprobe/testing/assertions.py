@@ -67,7 +67,7 @@ def faults_of(result: ProbeResult) -> list[str]:
 
 
 def _finding_lines(result: ProbeResult, allowed: Collection[str]) -> list[str]:
-    from initprobe.results.named_numbers import counted
+    from initprobe.results.outcome import counted
 
     findings = [each for each in counted(result) if each.severity != "info" and each.rule not in allowed]
     return list(map(_line, findings))

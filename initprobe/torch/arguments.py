@@ -18,7 +18,7 @@ from initprobe.torch.measure import is_measured
 from initprobe.torch.parameters import check_input, check_tensors
 from initprobe.torch.restore import mapped
 
-Loss = Callable[[Any], Any]
+Loss = Callable[[Any], torch.Tensor]
 Reinit = Callable[[Any], object]
 SEEDS = 2**63  # that torch has
 _SEED_STEP = 1_000_003  # draws of neighbouring seeds start apart

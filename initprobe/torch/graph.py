@@ -174,6 +174,15 @@ class Operation:
     axis: int = -1
     sides: Sequence[Side] = ()
 
+    def add_dead(self, share: float | None) -> None:
+        """Add the share of units that are off in one more draw; None if the units cannot die."""
+        if share is not None:
+            self.dead = (*self.dead, share)
+
+    def add_saturated(self, entries: int) -> None:
+        """Add the number of entries in the saturated band in one more draw."""
+        self.saturated += entries
+
 
 def back_from(signal: Signal, after: int = 0) -> Iterator[Signal]:
     """The signal and all signals that it was made of, each once.

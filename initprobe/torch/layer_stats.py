@@ -12,7 +12,7 @@ from initprobe.arrays import complete_mean
 from initprobe.engine.sketch import Sketch
 from initprobe.probe.pending_stats import PendingStats
 from initprobe.probe.rounding import Place
-from initprobe.probe.summarise import all_stats, rms_of
+from initprobe.probe.tensor_stats import all_stats, rms_of
 from initprobe.results.base import ModuleKind, Status, worst
 from initprobe.results.layers import LayerStats, ModuleStats, OutputStats, TensorStats
 from initprobe.results.model_theory import ModelTheory

@@ -257,8 +257,8 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         """Note what else can be known of an operation while its tensors exist."""
         if op.kind == "activation":
             op.activation = op.activation or module_kinds.activation_of(call.name, call.rest, call.kwargs)
-            op.dead = (*op.dead, *dead_share(op, call.tensors[0], tensor))
-            op.saturated += saturated_entries(op, tensor)
+            self._small.later(dead_share(op, call.tensors[0], tensor), op.add_dead)
+            self._small.later(saturated_entries(op, tensor), op.add_saturated)
         elif op.kind == "norm":
             op.eps, op.training = call.eps(), call.training()
         else:

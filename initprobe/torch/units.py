@@ -63,7 +63,7 @@ def _moved(call: Call, numbers: list[int], ndim: int, before: int) -> int:
     return before
 
 
-def dead_share(op: Operation, z: Any, h: Any) -> list[float]:
+def dead_share(op: Operation, z: Any, h: Any) -> Any:
     """Share of the units that are off for every sample and at every position.
 
     Args:
@@ -72,18 +72,23 @@ def dead_share(op: Operation, z: Any, h: Any) -> list[float]:
         h: its output.
 
     Returns:
-        One number, or none for an activation whose units cannot die.
+        The share, a tensor if it is on a CUDA device. None for an activation whose units cannot die.
     """
     act = op.activation
     if act is None or act.dead_below is None or z.ndim < 2:
-        return []
+        return None
     if z.data_ptr() == h.data_ptr():
         z = h  # overwritten in place: 0 where it is off, as dead_below is 0 for all that do so
     others = _axes_but(op.axis, z.ndim)
     if z.is_cpu and z.numel() <= SMALL:
         highest = np.maximum.reduce(array_of(z), axis=others)
-        return [np.count_nonzero(highest <= act.dead_below) / highest.size]
-    return [float((z.detach().amax(others) <= act.dead_below).double().mean())]
+        return np.count_nonzero(highest <= act.dead_below) / highest.size
+    return _number((z.detach().amax(others) <= act.dead_below).double().mean())
+
+
+def _number(held: Any) -> Any:
+    """The number in a tensor; the tensor itself on a CUDA device, where the host would wait for it."""
+    return held if held.is_cuda else held.item()
 
 
 @lru_cache
@@ -91,12 +96,15 @@ def _axes_but(axis: int, ndim: int) -> tuple[int, ...]:
     return tuple(place for place in range(ndim) if place != axis % ndim)
 
 
-def saturated_entries(op: Operation, h: Any) -> int:
+def saturated_entries(op: Operation, h: Any) -> Any:
     """Number of entries of an activation's output in its saturated band.
 
     Args:
         op: with its activation.
         h: output of the activation, a tensor.
+
+    Returns:
+        The number, a tensor if it is on a CUDA device.
     """
     band = op.activation.saturation if op.activation else None
     if band is None:
@@ -105,4 +113,4 @@ def saturated_entries(op: Operation, h: Any) -> int:
         entries = array_of(h)
         return int(np.count_nonzero(entries <= band.low) + np.count_nonzero(entries >= band.high))
     plain = h.detach()
-    return int((plain <= band.low).sum() + (plain >= band.high).sum())
+    return _number((plain <= band.low).sum() + (plain >= band.high).sum())

@@ -27,7 +27,7 @@ from initprobe.torch.parameters import check_tensors
 from initprobe.torch.restore import random_states_kept, seed_everything
 from initprobe.torch.width_networks import Trained, Training, measured, rescaled, with_optimizer
 
-Make = Callable[[int], Any]
+Make = Callable[[int], object]
 Inputs = Callable[[Any, int], Any]
 Progress = Callable[[int, int], object]
 # Copies of the parameters in training: gradients, two moments of Adam, what is restored, and the update.

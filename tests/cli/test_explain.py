@@ -8,11 +8,12 @@ from click.testing import CliRunner
 
 from initprobe import ProbeConfig, ProbeResult, run
 from initprobe.cli.app import COMMANDS, cli
-from initprobe.cli.commands import diff
 from initprobe.diagnosis.diagnose import RULES
 from initprobe.diagnosis.width_verdict import WIDTH_RULES
 from initprobe.reports import (
     comparison,
+    contract_table,
+    diff_table,
     gain_table,
     html_run,
     html_runs,
@@ -103,7 +104,7 @@ def headings():
         yield from (column.heading for column in _columns(result, verbose=True))
         yield from (column.heading for column in html_run._columns(result))
         yield from (label for label, _ in course(result))
-    for table in (comparison, gain_table, phase_table, spectrum_table, diff):
+    for table in (comparison, contract_table, gain_table, phase_table, spectrum_table, diff_table):
         yield from table._HEADINGS
     yield from (column.heading for column in COLUMNS.values())
     yield from (heading for _, heading in (*html_run._GENERAL, *html_run._GRADIENT, *html_run._LAST))

@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -364,7 +363,7 @@ def test_outputs_are_those_of_the_layer(pool):
     x = rng.standard_normal((700, 20))
     expected = np.tanh(x @ layer.weight + layer.bias)
     np.testing.assert_allclose(outputs(layer, x, pool), expected, rtol=1e-12)
-    unbiased = replace(layer, parameters=Parameters(layer.weight, None))
+    unbiased = layer._replace(parameters=Parameters(layer.weight, None))
     np.testing.assert_allclose(outputs(unbiased, x, pool), np.tanh(x @ layer.weight), rtol=1e-12)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +136,7 @@ def test_least_squares_converges_at_the_rate_of_its_hessian(pool):
 
 def test_training_stops_at_the_step_where_it_breaks(pool):
     net, x, labels = learner(pool, act="relu")
-    course = train(replace(net), lambda number: (x, labels), 50, 1e200, lambda: None)
+    course = train(net._replace(), lambda number: (x, labels), 50, 1e200, lambda: None)
     assert course.diverged_at == len(course.losses) > 0
     assert course.final is None
     assert 1 <= course.diverged_layer <= DEPTH + 1

@@ -3,7 +3,6 @@
 import itertools
 import json
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -230,7 +229,7 @@ def test_the_gradient_of_a_scale_against_finite_differences():
     def computed(*scales):
         around = layers_of(experiment, layers)
         for index, scale in zip((1, 3), scales, strict=True):
-            around[index] = replace(around[index], wiring=replace(around[index].wiring, skip=scale))
+            around[index] = around[index]._replace(wiring=around[index].wiring._replace(skip=scale))
         with workers(1) as pool:
             learner = Learner(around, readout, loss, pool, frozenset({1, 3}))
             return training.gradients(learner, arrays["x"], labels)

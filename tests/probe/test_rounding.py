@@ -1,7 +1,6 @@
 """The rounding of another processor changes neither the diagnosis nor the drift."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +99,7 @@ def test_equal_samples_stay_equal_and_batch_norm_makes_them_zero(units):
     layer = Layer(Parameters(weight, None), ACTIVATIONS["tanh"])
     forward(layer, x, (z, h), Workers(0))
     assert (z == z[:1]).all()
-    forward(replace(layer, wiring=Wiring(NORMS["batch"])), x, (z, h), Workers(0))
+    forward(layer._replace(wiring=Wiring(NORMS["batch"])), x, (z, h), Workers(0))
     assert not z.any()
 
 

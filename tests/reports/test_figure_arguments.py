@@ -96,7 +96,7 @@ def test_a_result_shows_itself(results, name):
     assert line == str(result) and re.fullmatch(rf"<{type(result).__name__}: [^\n]{{10,130}}>", line)
     text = re.sub("<[^>]*>", "", re.search("<pre [^>]*>(.*)</pre>", html, re.DOTALL)[1])
     assert unescape(text).rstrip() == result.table(100).rstrip() and len(text.splitlines()) > 4
-    assert html.count('<img alt="') == isinstance(result, HasFigures)
+    assert html.count('<img alt="') == isinstance(result, HasFigures) and "monospace" in html
 
 
 @pytest.mark.parametrize("name", FRAMES)

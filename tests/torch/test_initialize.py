@@ -376,3 +376,16 @@ def test_a_deep_sigmoid_net_becomes_a_net_of_tanh():
     again = nn.Sequential(*model)
     run(outcome.code, again)
     assert probe(again, x, try_fixes=False).healthy
+
+
+def test_the_outcome_shows_itself():
+    model = plain(2, 16)
+    done = initialize(model, torch.randn(8, 16), keep=["2.*"])
+    assert repr(done) == "<Initialized: critical: 2 weights set, 2 kept>"
+    assert "set       0.weight, 0.bias" in done.table() and "def init(model):" in done._repr_html_()
+    report = assert_init(model, {"0.weight": "he", "2.weight": "torch_linear"}, default="any")
+    assert repr(report) == "<Report: 2 parameters as meant; 2 parameters not judged>" and str(report) in report.table()
+    assert "he" in report._repr_html_()
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    assert list(done.to_dataframe()["outcome"]) == ["set", "set", "kept", "kept"]
+    assert list(report.to_dataframe()["holds"]) == [True, True]

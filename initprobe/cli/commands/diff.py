@@ -32,18 +32,14 @@ from initprobe.cli.candidates import files
 from initprobe.cli.html_report import report_option, typed
 from initprobe.cli.parameters import argument, command_of, option
 from initprobe.cli.sweep_output import report_damage
-from initprobe.data.files import RESULT_FILE, STORE_FILE
 from initprobe.formatting import counted, visible
 
 if TYPE_CHECKING:
     from initprobe.reports.html_diff import BothSides, Side
     from initprobe.reports.junit import Case
+    from initprobe.sweeps.differences import Differences
     from initprobe.sweeps.store_diff import Change, Pair, Rule
     from initprobe.sweeps.store_kept_runs import KeptRun
-
-
-_MOST_ROWS = 50
-_HEADINGS = ("run", "number", "layer", "was", "is", "change")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,51 +69,29 @@ def command(options: DiffOptions) -> None:
     """Compare two results or stores, and fail where a gate is exceeded."""
     from initprobe.cli.gate import check_junit
     from initprobe.cli.outputs import check_exports
+    from initprobe.cli.run_output import text_stream
     from initprobe.data.files import check_file, kind_of
+    from initprobe.reports.console import console
+    from initprobe.reports.diff_table import print_differences
+    from initprobe.sweeps.differences import compared, files_of
 
     old, new, junit = options.old, options.new, options.junit
     check_junit(junit, options.fail_on)
     rules = _rules(options.fail_on)
     check_exports([options.markdown, junit, options.report], None)
-    new_files = _files(new)
-    for path in new_files:
+    for path in files_of(new):
         check_file(path)
     if kind_of(Path(old)) == "nothing":
         _without_baseline(options)
         return
-    differences = _compared(_files(old), new_files, rules, bool(options.report))
-    _report(differences, options)
+    sides: list[BothSides] = []
+    differences = compared(old, new, rules, lambda *pair: sides.append(_both_sides(*pair)) if options.report else None)
+    to = console(text_stream(options.markdown, junit, options.report))
+    print_differences(differences.headline, differences.notes, differences.cells(), to)
+    _write_files(differences, sides, options)
     report_damage(differences.damage)
     if options.fail_on:
         _fail(differences)
-
-
-@dataclass(frozen=True)
-class _Differences:
-    """What a comparison gave.
-
-    Attributes:
-        pairs: runs of OLD and NEW that belong together.
-        changes: of each pair.
-        headline: how many runs agree and differ.
-        notes: why runs could not be paired.
-        idle: one line for each rule that found nothing to compare.
-        damage: one line for each damaged run.
-        sides: both sides of each run, for the HTML report; empty without one.
-    """
-
-    pairs: Sequence[Pair]
-    changes: Sequence[Sequence[Change]]
-    headline: str
-    notes: Sequence[str]
-    idle: Sequence[str]
-    damage: Sequence[str]
-    sides: Sequence[BothSides]
-
-    @property
-    def all_changes(self) -> list[Change]:
-        """The changes of all pairs, run by run."""
-        return [change for changes in self.changes for change in changes]
 
 
 def _without_baseline(options: DiffOptions) -> None:
@@ -127,13 +101,14 @@ def _without_baseline(options: DiffOptions) -> None:
         InputError: with --require-baseline.
     """
     from initprobe.errors import InputError
+    from initprobe.sweeps.differences import Differences
 
     hint = _similar(Path(options.old))
     if options.require_baseline:
         raise InputError(f"no such file or directory.{hint}", file=visible(options.old))
     note = f"{visible(options.old)}: no baseline yet, nothing to compare; keep {visible(options.new)} as one"
     click.echo(f"warning: {note}.{hint}", err=True)
-    _write_files(_Differences([], [], note, [], [], [], []), options)
+    _write_files(Differences(note), (), options)
 
 
 def _similar(path: Path) -> str:
@@ -150,26 +125,6 @@ def _rules(asked: Sequence[str]) -> tuple[Rule, ...]:
     from initprobe.sweeps.store_diff import DEFAULT_RULES, parse_rule
 
     return tuple(map(parse_rule, asked)) or DEFAULT_RULES
-
-
-def _compared(old: Sequence[Path], new: Sequence[Path], rules: Sequence[Rule], sided: bool) -> _Differences:
-    from initprobe.errors import DamagedRun
-    from initprobe.sweeps.store_diff import Comparison, paired
-    from initprobe.sweeps.store_kept_runs import kept_runs
-
-    comparison, pairs, changes = Comparison(rules), [], []
-    with kept_runs(old) as before, kept_runs(new) as after:
-        damage = [run.damage for run in (*before, *after) if run.damage]
-        before, after = ([run for run in runs if not run.damage] for runs in (before, after))
-        for pair in paired(before, after):
-            try:
-                changes.append(comparison.add(pair))
-                pairs.append(pair)
-            except DamagedRun as error:
-                damage.append(str(error))
-        notes = _unpaired(before, after, pairs)
-        sides = list(map(_both_sides, pairs, changes)) if sided else []
-    return _Differences(pairs, changes, _headline(pairs, changes), notes, comparison.idle(), damage, sides)
 
 
 def _both_sides(pair: Pair, changes: Sequence[Change]) -> BothSides:
@@ -196,40 +151,25 @@ def _side(run: KeptRun | None, name: str) -> Side:
     return Side(run.state, digest(result), result.environment, name)
 
 
-def _report(differences: _Differences, options: DiffOptions) -> None:
-    from initprobe.cli.run_output import text_stream
-    from initprobe.reports.console import console
-
-    changes, markdown, junit = differences.all_changes, options.markdown, options.junit
-    to = console(text_stream(markdown, junit, options.report))
-    to.print(differences.headline, style="bold", markup=False, soft_wrap=True)
-    for note in differences.notes:
-        to.print(visible(note), markup=False, soft_wrap=True)
-    if changes:
-        to.print(_table(changes[:_MOST_ROWS]))
-    if len(changes) > _MOST_ROWS:
-        to.print(f"{_MOST_ROWS} of {len(changes):,} changes", style="dim")
-    _write_files(differences, options)
-
-
-def _write_files(differences: _Differences, options: DiffOptions) -> None:
+def _write_files(differences: Differences, sides: Sequence[BothSides], options: DiffOptions) -> None:
     """Write the Markdown, JUnit and HTML that were asked for."""
     from initprobe.cli.outputs import write_page, write_text
 
-    changes = differences.all_changes
+    headline, rows = differences.headline, differences.cells()
     if options.markdown:
-        write_text(options.markdown, _markdown(differences.headline, changes[:_MOST_ROWS]))
+        from initprobe.reports.diff_table import markdown
+
+        write_text(options.markdown, markdown(headline, rows))
     if options.junit:
         _write_junit(options.junit, differences)
     if options.report:
         from initprobe.reports.html_diff import diff_page
 
         notes = [*differences.notes, *differences.idle, *differences.damage]
-        rows = list(map(_cells, changes))
-        write_page(options.report, diff_page(differences.headline, notes, differences.sides, rows, typed()))
+        write_page(options.report, diff_page(headline, notes, sides, rows, typed()))
 
 
-def _fail(differences: _Differences) -> None:
+def _fail(differences: Differences) -> None:
     """Fail for changes beyond the tolerance, or where nothing could be compared.
 
     Raises:
@@ -237,82 +177,18 @@ def _fail(differences: _Differences) -> None:
     """
     from initprobe.errors import CheckFailed
 
-    if changes := differences.all_changes:
+    if changes := differences.changes:
         count = counted(len(changes), "change exceeds its tolerance", "changes exceed their tolerance")
         raise CheckFailed(f"{count}; the first: {changes[0]}")
     if differences.idle:
         raise CheckFailed(differences.idle[0])
 
 
-def _files(text: str) -> list[Path]:
-    """The file itself; for a directory its store, its result, or all its JSON files.
-
-    Raises:
-        InputError: the directory holds none of these, or cannot be read.
-    """
-    from initprobe.data.files import is_directory, is_file, reading
-    from initprobe.errors import InputError
-
-    path = Path(text)
-    if not is_directory(path):
-        return [path]
-    for name in (STORE_FILE, RESULT_FILE):
-        if is_file(path / name):
-            return [path / name]
-    with reading(path):
-        next(path.iterdir(), None)  # raises where the directory cannot be read; `glob` would find nothing there
-    if documents := sorted(path.glob("*.json")):
-        return documents
-    raise InputError(f"holds no {STORE_FILE}, {RESULT_FILE} or other .json; name a file", file=path)
-
-
-def _headline(pairs: Sequence[Pair], changes: Sequence[Sequence[Change]]) -> str:
-    differs = [bool(changed) for pair, changed in zip(pairs, changes, strict=True) if pair.old and pair.new]
-    counts = [counted(differs.count(False), "agrees", "agree"), counted(differs.count(True), "differs", "differ")]
-    gone, added = sum(pair.new is None for pair in pairs), sum(pair.old is None for pair in pairs)
-    counts += [f"{count:,} only in {name}" for count, name in ((gone, "OLD"), (added, "NEW")) if count]
-    return f"{counted(len(differs), 'run')} in both: {', '.join(counts)}"
-
-
-def _unpaired(before: Sequence[KeptRun], after: Sequence[KeptRun], pairs: Sequence[Pair]) -> list[str]:
-    """A note where two single results are of different experiments, or where no runs belong together."""
-    from initprobe.sweeps.store_diff import config_changes
-
-    single, has_pair = len(pairs) == 1, any(pair.old and pair.new for pair in pairs)
-    if not (before and after) or (has_pair and not single):
-        return []
-    fields = config_changes(before[0], after[0])
-    start = "not the same experiment" if single else "no two runs have the same configuration; the first two differ in"
-    return [f"{start}: {', '.join(fields)}"] if fields else []
-
-
-def _cells(change: Change) -> tuple[str, ...]:
-    return tuple(map(visible, (change.run, change.name, str(change.layer or ""), change.old, change.new, change.size)))
-
-
-def _table(changes: Sequence[Change]) -> object:
-    from rich.text import Text
-
-    from initprobe.reports.tables import plain_table
-
-    table = plain_table(*_HEADINGS, left=("run", "number"), gap=2)
-    for change in changes:
-        table.add_row(*map(Text, _cells(change)))
-    return table
-
-
-def _markdown(headline: str, changes: Sequence[Change]) -> str:
-    from initprobe.reports.markdown import markdown_row, markdown_text
-
-    rows = [_HEADINGS, ("---",) * len(_HEADINGS), *map(_cells, changes)] if changes else []
-    return "\n".join([f"**{markdown_text(headline)}**", "", *map(markdown_row, rows)]) + "\n"
-
-
-def _write_junit(target: str, differences: _Differences) -> None:
+def _write_junit(target: str, differences: Differences) -> None:
     from initprobe.cli.outputs import write_text
     from initprobe.reports.junit import Case, junit
 
-    cases = [_case(pair, changes) for pair, changes in zip(differences.pairs, differences.changes, strict=True)]
+    cases = [_case(pair, changes) for pair, changes in zip(differences.pairs, differences.by_pair, strict=True)]
     cases += [Case("something to compare", "failure", line) for line in differences.idle]
     cases += [Case("damaged", "error", line) for line in differences.damage]
     cases = cases or [Case("something to compare", "skipped", differences.headline)]

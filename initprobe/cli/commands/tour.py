@@ -102,7 +102,7 @@ def _lines(stop: Stop, place: str) -> Iterator[str]:
     """What a stop prints: its title, the command, the picture, the sentence and the verdict."""
     from initprobe.reports.encoding import showable
     from initprobe.reports.small_picture import small_picture
-    from initprobe.results.named_numbers import verdict_of
+    from initprobe.results.outcome import verdict_of
 
     result = _measured(stop)
     yield f"\n{click.style(f'{place}: {stop.title}', bold=True)}"

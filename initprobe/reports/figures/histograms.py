@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import matplotlib as mpl
@@ -66,7 +65,7 @@ def draw_histograms(rows: Sequence[Axes], row: HistogramRow, label: str, color: 
     for number, axes in enumerate(rows):
         panels = row.panels[number * per_row : (number + 1) * per_row]
         is_last = number == len(rows) - 1
-        _draw_panels(axes, replace(row, panels=panels), row.ceiling, label if is_last else "", color, per_row)
+        _draw_panels(axes, row._replace(panels=panels), row.ceiling, label if is_last else "", color, per_row)
     rows[len(rows) // 2].set_ylabel("share per bin")
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -33,8 +32,7 @@ _LARGEST = sys.float_info.max
 _FURTHEST = _LARGEST / 8  # end of an axis: its width and its margin are numbers too
 
 
-@dataclass(frozen=True)
-class LayerHistogram:
+class LayerHistogram(NamedTuple):
     """The histogram of one layer.
 
     Attributes:
@@ -71,8 +69,7 @@ class LayerHistogram:
         return f"{percent(self.at_zero)}% exactly 0" if self.at_zero > _ATOM else f"peak {percent(largest)}%"
 
 
-@dataclass(frozen=True)
-class HistogramRow:
+class HistogramRow(NamedTuple):
     """Histograms of one tensor, one per layer, all on one axis.
 
     Attributes:
@@ -115,8 +112,7 @@ class HistogramRow:
         return [peak for panel in shown if (peak := panel.peak(self.edges)) > 0]
 
 
-@dataclass(frozen=True)
-class Profile:
+class Profile(NamedTuple):
     """log10 variance of one tensor over the layers that are not inside residual branches; arrays are `(layers,)`.
 
     Attributes:

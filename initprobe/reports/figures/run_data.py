@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from initprobe.reports.figures.result_data import (
     HistogramRow,
@@ -28,16 +28,14 @@ FEW_LAYERS = 40
 _MOST_ROLES = 8  # lines that colours distinguish
 
 
-@dataclass(frozen=True)
-class Heading:
+class Heading(NamedTuple):
     """The lines above a figure: the title, and the weights and the setting."""
 
     title: str
     details: str
 
 
-@dataclass(frozen=True)
-class RoleLine:
+class RoleLine(NamedTuple):
     """The layers of one role in a deep PyTorch model.
 
     Attributes:
@@ -53,8 +51,7 @@ class RoleLine:
     gradient: tuple[float, ...]
 
 
-@dataclass(frozen=True)
-class Loss:
+class Loss(NamedTuple):
     """The first layer where the dtype lost a number, in words, and the dashes of its line."""
 
     layer: int
@@ -81,8 +78,7 @@ class Depth:
     losses: tuple[Loss, ...]
 
 
-@dataclass(frozen=True)
-class Fits:
+class Fits(NamedTuple):
     """How the layers were fitted: the quantity in words, and its log10 per layer, NaN where there is none."""
 
     quantity: str
@@ -91,8 +87,7 @@ class Fits:
     baseline: tuple[float, ...]
 
 
-@dataclass(frozen=True)
-class ChangeLine:
+class ChangeLine(NamedTuple):
     """log10 variances per layer of h or of dL/dh, before or after training, NaN where they were lost."""
 
     label: str
@@ -101,8 +96,7 @@ class ChangeLine:
     logs: tuple[float, ...]
 
 
-@dataclass(frozen=True)
-class Course:
+class Course(NamedTuple):
     """The training.
 
     Attributes:
@@ -126,8 +120,7 @@ class Course:
     layers: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class RunData:
+class RunData(NamedTuple):
     """What the figures of one result show; None for what it does not have."""
 
     heading: Heading

@@ -1,0 +1,52 @@
+"""The table of `initprobe diff`: a row per change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from initprobe.formatting import visible
+from initprobe.reports.console import Console
+from initprobe.reports.markdown import markdown_row, markdown_text
+from initprobe.reports.tables import plain_table
+
+_MOST_ROWS = 50
+_HEADINGS = ("run", "number", "layer", "was", "is", "change")
+
+
+def print_differences(headline: str, notes: Sequence[str], rows: Sequence[Sequence[str]], to: Console) -> None:
+    """Print how many runs agree, the notes, and the first changes.
+
+    Args:
+        headline: how many runs agree and differ.
+        notes: one line each.
+        rows: the cells of each change.
+        to: the console.
+    """
+    to.print(headline, style="bold", markup=False, soft_wrap=True)
+    for note in notes:
+        to.print(visible(note), markup=False, soft_wrap=True)
+    if rows:
+        to.print(_table(rows[:_MOST_ROWS]))
+    if len(rows) > _MOST_ROWS:
+        to.print(f"{_MOST_ROWS} of {len(rows):,} changes", style="dim")
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Table:
+    table = plain_table(*_HEADINGS, left=("run", "number"), gap=2)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def markdown(headline: str, rows: Sequence[Sequence[str]]) -> str:
+    """The headline and the first changes as Markdown.
+
+    Args:
+        headline: how many runs agree and differ.
+        rows: the cells of each change.
+    """
+    table = [_HEADINGS, ("---",) * len(_HEADINGS), *rows[:_MOST_ROWS]] if rows else []
+    return "\n".join([f"**{markdown_text(headline)}**", "", *map(markdown_row, table)]) + "\n"
