@@ -1,4 +1,4 @@
-"""Rules for the same entries in another arrangement, some of the entries, and means over them."""
+"""Rules for the same entries in another arrangement, and for means over them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from initprobe.arrays import Array
-from initprobe.torch.theory.mapped import is_taken, taken, taken_back
-from initprobe.torch.theory.moments import ALIKE, Moments, NoRule, alike, broadcast, gaussian_noise, is_by_place
-from initprobe.torch.theory.places import MOST_PLACES, axes_by_place, from_matrices, matrices, without_places
+from initprobe.torch.theory.moments import ALIKE, Moments, NoRule, broadcast
 from initprobe.torch.theory.regrouping import regrouped
-from initprobe.torch.theory.rule import Lookup, Moved, Rule, axis_of, first, names
+from initprobe.torch.theory.rule import Lookup, Moved, Rule, first, names
 from initprobe.torch.theory.trace import Node
 
 
@@ -107,166 +104,6 @@ def _expand_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     yield source, summed_to(gradient, source.shape)
 
 
-def _part_axes(node: Node, source: Node) -> list[int | None]:
-    """The axis of the input at each place of the output of an index; None for a new one."""
-    given = node.args[1] if len(node.args) > 1 else ()
-    index = given if isinstance(given, tuple) else (given,)
-    count = sum(part is not None and part is not ... for part in index)
-    axes: list[int | None] = []
-    place = 0
-    for part in index:
-        if part is ...:
-            reach = len(source.shape) - count
-            axes += range(place, place + reach)
-            place += reach
-        elif part is None:
-            axes.append(None)
-        elif isinstance(part, slice):
-            axes.append(place)
-            place += 1
-        elif isinstance(part, int) and not isinstance(part, bool):
-            place += 1
-        else:
-            raise NoRule("an index by a tensor")
-    return [*axes, *range(place, len(source.shape))]
-
-
-def _kept_axes(node: Node, source: Node) -> list[int | None]:
-    if node.name == "getitem":
-        return _part_axes(node, source)
-    every: list[int | None] = list(range(len(source.shape)))
-    if len(node.shape) < len(source.shape):
-        every.pop(axis_of(node.argument("dim", 1, 0), len(source.shape)))
-    return every
-
-
-def _part(node: Node, of: Lookup) -> Moments:
-    if is_taken(node):
-        return taken(node, of)
-    source = first(node)
-    given, axes = of(source), _kept_axes(node, source)
-    chosen = _chosen(node, source, given)
-    if chosen is not None:
-        return _row(given, chosen, node.shape)
-    given = without_places(given, _cut(node, source, axes))
-    if len(axes) != len(node.shape):
-        raise NoRule(f"{node.name}: an index that no rule takes apart")
-    dropped = tuple(axis for axis in range(len(source.shape)) if axis not in axes)
-    pairs = given.pairs[tuple(0 if axis in dropped else slice(None) for axis in range(given.pairs.ndim))]
-    for place, axis in enumerate(axes):
-        if axis is None:
-            pairs = np.expand_dims(pairs, place)
-    for axis, size in enumerate(node.shape):
-        have, before = pairs.shape[axis], axes[axis]
-        if before is not None and is_by_place(size, have):
-            continue
-        if before is not None and have == source.shape[before] > 2 and size < have:
-            step = max(have // size, 1) if have % size == 0 and node.name == "getitem" and _has_step(node) else 1
-            pairs = np.take(pairs, np.arange(size) * step, axis)
-        elif size == 1 and have > 1:
-            pairs = np.take(pairs, [0], axis)
-    made = replace(given, shape=node.shape, pairs=pairs, bent=None, levels=ALIKE)
-    return made.with_noise(given.noise + max(gaussian_noise(made) - gaussian_noise(given), 0.0))
-
-
-def _chosen(node: Node, source: Node, given: Moments) -> tuple[int, int | slice] | None:
-    """The axis and the places that an index takes of it, if places differ and other axes stay whole."""
-    taken = _taken(node, len(source.shape))
-    if taken is None:
-        return None
-    axis, part = taken
-    if axis in axes_by_place(given):
-        return taken
-    is_sequence = len(source.shape) == 3 and axis == 1 and source.shape[1] <= MOST_PLACES
-    return taken if is_sequence and isinstance(part, int) else None
-
-
-def _taken(node: Node, ndim: int) -> tuple[int, int | slice] | None:
-    """The one axis of which a call takes a place or a slice; None where it takes parts of several."""
-    if node.name in ("select", "unbind"):
-        axis = int(node.argument("dim", 1, 0)) % ndim
-        return axis, int(node.argument("index", 2)) if node.name == "select" else node.output
-    if node.name != "getitem":
-        return None
-    index = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
-    parts = [(axis, part) for axis, part in enumerate(index) if part != slice(None)]
-    if len(parts) != 1 or isinstance(parts[0][1], bool) or not isinstance(parts[0][1], int | slice):
-        return None
-    return parts[0]
-
-
-def taken_place(node: Node) -> tuple[int, int, int] | None:
-    """The number of the tensor of which a call takes one place, the axis (0 or 1), and the place."""
-    if not node.sources or len(node.sources[0].shape) != 3:
-        return None
-    source = node.sources[0]
-    taken_part = _taken(node, 3)
-    if taken_part is None or taken_part[0] > 1 or not isinstance(taken_part[1], int):
-        return None
-    return source.number, taken_part[0], taken_part[1] % source.shape[taken_part[0]]
-
-
-def _row(given: Moments, chosen: tuple[int, int | slice], shape: tuple[int, ...]) -> Moments:
-    axis, places = chosen
-    held = matrices(given.pairs, given.shape[axis], axis)
-    if isinstance(places, int):
-        return replace(given, shape=shape, pairs=held[..., places, places], bent=None, along=None, levels=ALIKE)
-    made = from_matrices(held[..., places, places], axis)
-    made = made.take([0], axis) if shape[axis] == 1 else made
-    return replace(given, shape=shape, pairs=made, bent=None, along=None, levels=ALIKE)
-
-
-def _row_back(gradient: Moments, chosen: tuple[int, int | slice], shape: tuple[int, ...]) -> Moments:
-    axis, places = chosen
-    if isinstance(places, int):
-        own = gradient.pairs[..., None, None]
-        places = slice(places % shape[axis], places % shape[axis] + 1)
-    else:
-        own = matrices(gradient.pairs, gradient.shape[axis], axis)
-    full = np.zeros((*own.shape[:-2], shape[axis], shape[axis]))
-    full[..., places, places] = own
-    return Moments(shape, 0.0, from_matrices(full, axis), gradient.noise)
-
-
-def _cut(node: Node, source: Node, axes: Sequence[int | None]) -> set[int]:
-    """The axes of the source of which the part lacks some places."""
-    whole = {axis for place, axis in enumerate(axes) if axis is not None and node.shape[place] == source.shape[axis]}
-    return set(range(len(source.shape))) - whole
-
-
-def _has_step(node: Node) -> bool:
-    given = node.args[1]
-    index = given if isinstance(given, tuple) else (given,)
-    return any(isinstance(part, slice) and part.step not in (None, 1) for part in index)
-
-
-def _part_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
-    if is_taken(node):
-        yield from taken_back(node, of, gradient)
-        return
-    source = first(node)
-    chosen = _chosen(node, source, of(source))
-    if chosen is not None:
-        yield source, _row_back(gradient, chosen, source.shape)
-        return
-    share = math.prod(node.shape) / math.prod(source.shape)
-    axes = _kept_axes(node, source)
-    cut = _cut(node, source, axes)
-    gradient = without_places(gradient, [place for place, axis in enumerate(axes) if axis in cut])
-    kept = [axis for axis in axes if axis is not None]
-    pairs = np.squeeze(gradient.pairs, tuple(place for place, axis in enumerate(axes) if axis is None))
-    missing = [axis for axis in range(len(source.shape)) if axis not in kept]
-    for axis in missing:
-        pairs = np.expand_dims(pairs, axis)
-    full: Array = pairs * share
-    for axis, size in enumerate(source.shape):
-        if full.shape[axis] == 1 and size > 1:
-            full = np.concatenate([full, np.zeros_like(full)], axis)
-        elif full.shape[axis] > 2 and not is_by_place(size, full.shape[axis]):
-            full = alike(full, full.shape[axis], axis)
-    yield source, Moments(source.shape, 0.0, full, gradient.noise)
-
-
 def reduced_axes(node: Node, source: Node) -> list[int]:
     """The axes that a sum or mean is taken over.
 
@@ -335,11 +172,6 @@ RULES = (
     Rule(names("permute transpose swapaxes swapdims movedim moveaxis t T mT"), _permute, _permute_back),
     Rule(names("expand expand_as broadcast_to"), _expand, _expand_back),
     Rule(names("masked_fill"), _expand, _expand_back),
-    Rule(
-        names("getitem chunk split split_with_sizes tensor_split unbind narrow select unsafe_chunk unsafe_split"),
-        _part,
-        _part_back,
-    ),
     Rule(names("mean sum"), _reduction, _reduction_back),
     Rule(names("pad constant_pad_nd"), _padded, _padded_back),
 )

@@ -20,14 +20,12 @@ from initprobe.torch.theory.weights import multiplied, swapped, with_common
 
 
 class _Attention(NamedTuple):
-    """Fused attention: its sources, their moments, the logits, and the attention weights before dropout."""
+    """Fused attention: its sources, their moments, and the keys that each query sees."""
 
     sources: tuple[Node, Node, Node]
     query: Moments
     key: Moments
     value: Moments
-    logits: Moments
-    weights: Moments
     scale: float
     share: float
     visible: Array | None
@@ -36,6 +34,15 @@ class _Attention(NamedTuple):
         """The same by place, where there are few enough."""
         parts = self.query, self.key, self.value
         return Sequences(*parts, self.scale, self.visible) if can_be_followed(*parts) else None
+
+    def logits(self) -> Moments:
+        """The moments of the logits, if places are alike."""
+        shape = (*self.query.shape[:-1], self.key.shape[-2])
+        return multiplied(self.query, swapped(self.key), shape).scaled(self.scale**2, self.scale)
+
+    def weights(self) -> Moments:
+        """The moments of the attention weights before dropout."""
+        return weights_of(self.logits(), self.visible)
 
     def as_found(self, made: Moments, *further: Moments) -> Moments:
         """Without places where these do not differ."""
@@ -52,13 +59,11 @@ def _attention_of(node: Node, of: Lookup) -> _Attention:
         heads = query.shape[:-2]
         key, value = (broadcast(_one_head(part), (*heads, *part.shape[-2:])) for part in (key, value))
     scale = node.kwargs.get("scale") or 1 / math.sqrt(query.shape[-1])
-    logits = multiplied(query, swapped(key), (*query.shape[:-1], key.shape[-2])).scaled(scale**2, scale)
     visible = node.facts.get("open")
     if node.argument("is_causal", 5, False):
         visible = np.tri(query.shape[-2], key.shape[-2], dtype=bool)
     rate = node.argument("dropout_p", 4, 0.0)
-    weights = weights_of(logits, visible)
-    return _Attention(sources, query, key, value, logits, weights, float(scale), 1 - float(rate), visible)
+    return _Attention(sources, query, key, value, float(scale), 1 - float(rate), visible)
 
 
 def _one_head(moments: Moments) -> Moments:
@@ -74,7 +79,7 @@ def _attend(node: Node, of: Lookup) -> Moments:
     if sequences is not None:
         made = held.as_found(Moments(node.shape, held.value.mean, sequences.attended(held.share)))
         return replace(made, noise=held.value.noise + _mixing_noise(made), shared=held.value.shared)
-    weights = held.weights if held.share == 1 else kept_at_random(held.weights, held.share)
+    weights = kept_at_random(held.weights(), held.share)
     made = multiplied(weights, held.value, node.shape)
     return replace(made, mean=held.value.mean, noise=held.value.noise + _mixing_noise(made))
 
@@ -100,11 +105,10 @@ def _attend_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
             moved = held.as_found(replace(moved, noise=noise), gradient)
             yield source, _to_heads(moved, source.shape)
         return
-    weights = held.weights if held.share == 1 else kept_at_random(held.weights, held.share)
-    to_weights = replace(multiplied(gradient, swapped(held.value), held.weights.shape), common=held.value.shared)
-    if held.share != 1:
-        to_weights = kept_at_random(to_weights, held.share)
-    to_logits = logits_back(held.logits, held.visible, to_weights).scaled(held.scale**2)
+    logits, weights = held.logits(), kept_at_random(held.weights(), held.share)
+    to_weights = replace(multiplied(gradient, swapped(held.value), weights.shape), common=held.value.shared)
+    to_weights = kept_at_random(to_weights, held.share)
+    to_logits = logits_back(logits, held.visible, to_weights).scaled(held.scale**2)
     query, key, value = held.sources
     yield query, with_common(multiplied(to_logits, held.key, held.query.shape), to_logits, held.key)
     for source, moved in (

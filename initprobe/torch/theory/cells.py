@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from initprobe.arrays import Array
-from initprobe.torch.theory.arrange import taken_place
 from initprobe.torch.theory.gate_paths import Paths, Recurrence
 from initprobe.torch.theory.moments import Moments, NoRule, gaussian_noise
+from initprobe.torch.theory.parts import taken_place
 from initprobe.torch.theory.places import without_places
 from initprobe.torch.theory.recurrences import between_steps, recurrence_of
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, constant, names

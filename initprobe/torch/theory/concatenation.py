@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 
 from initprobe.arrays import Array
+from initprobe.torch.theory.groups import group_sizes
 from initprobe.torch.theory.laws import with_law_of_pieces
 from initprobe.torch.theory.moments import Moments, NoRule, alike, broadcast, gaussian_noise, matched, mixed_noise
-from initprobe.torch.theory.places import MOST_PLACES, axes_by_place, from_matrices, matrices
+from initprobe.torch.theory.places import axes_by_place, blocks, from_blocks, moved, outer
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, axis_of, constant, names
 from initprobe.torch.theory.trace import Node
 
@@ -81,7 +82,6 @@ def _differ(pieces: list[Moments], axis: int, shape: tuple[int, ...]) -> bool:
     return (
         len(shape) == 3
         and axis == 1
-        and shape[1] <= MOST_PLACES
         and min(squares) < _ALIKE * max(squares)
         and not any(0 in axes_by_place(piece) or 2 in axes_by_place(piece) for piece in pieces)
     )
@@ -89,18 +89,20 @@ def _differ(pieces: list[Moments], axis: int, shape: tuple[int, ...]) -> bool:
 
 def _by_place(pieces: list[Moments], axis: int, shape: tuple[int, ...]) -> Moments:
     """The pieces with all pairs of places along the axis; two pieces are independent."""
-    total = sum(piece.shape[axis] for piece in pieces)
-    made, place = np.zeros((*(min(size, 2) for i, size in enumerate(shape) if i != axis), total, total)), 0
-    means = [piece.mean for piece in pieces for _ in range(piece.shape[axis])]
-    made += np.multiply.outer(means, means)
+    total, place = shape[axis], 0
+    means = np.array([piece.mean for piece in pieces for _ in range(piece.shape[axis])])
+    starts = np.cumsum(group_sizes(total)) - group_sizes(total)
+    made = outer(np.add.reduceat(means, starts) / group_sizes(total))
     for piece in pieces:
-        after = place + piece.shape[axis]
-        whole = broadcast(piece, (*shape[:axis], piece.shape[axis], *shape[axis + 1 :]))
-        made[..., place:after, place:after] = matrices(whole.pairs, piece.shape[axis], axis)
-        place = after
+        size = piece.shape[axis]
+        whole = broadcast(piece, (*shape[:axis], size, *shape[axis + 1 :]))
+        source = np.full(total, -1)
+        source[place : place + size] = np.arange(size)
+        made = made + moved(blocks(whole.pairs - piece.mean**2, size, axis), source, size)
+        place += size
     mean = float(np.mean(means))
     noise = mixed_noise(pieces, [piece.square * piece.shape[axis] / total for piece in pieces])
-    return Moments(shape, mean, from_matrices(made, axis), noise)
+    return Moments(shape, mean, from_blocks(made, total, axis), noise)
 
 
 def _between(arrays: list[Array], means: list[float], sizes: Array, axis: int) -> Array:
@@ -145,11 +147,11 @@ def divided(node: Node, of: Lookup, gradient: Moments) -> Moved:
     axis = axis_of(node.argument("dim", 1, node.kwargs.get("axis", 0)), len(node.shape))
     pieces, place, is_stack = list(_pieces(node, of)), 0, node.name == "stack"
     if axis in axes_by_place(gradient):
-        held = matrices(gradient.pairs, node.shape[axis], axis)
+        held, total = blocks(gradient.pairs, node.shape[axis], axis), node.shape[axis]
         for part, moments in pieces:
             after = place + (1 if is_stack else moments.shape[axis])
             if part is not None:
-                pairs = from_matrices(held[..., place:after, place:after], axis)
+                pairs = from_blocks(moved(held, np.arange(place, after), total), after - place, axis)
                 yield part, Moments(part.shape, 0.0, _short(pairs, after - place, axis, is_stack), gradient.noise)
             place = after
         return

@@ -58,7 +58,7 @@ def _sum(node: Node, of: Lookup) -> Moments:
     given = of(source)
     if isinstance(other, int | float):
         return _with_number(source, given, float(other) * other_factor, factor)
-    if isinstance(other, Constant) and not _is_small(other):
+    if isinstance(other, Constant) and (other.is_mask or not _is_small(other)):
         return broadcast(given, node.shape)
     return _added(given.scaled(factor**2, factor), constant(other).scaled(other_factor**2, other_factor))
 
@@ -88,15 +88,23 @@ def _added(left: Moments, right: Moments) -> Moments:
     return Moments(shape, left.mean + right.mean, pairs, noise, levels=levels, shared=_shared_of_sum(left, right))
 
 
-def _shared_of_sum(*terms: Moments) -> float:
-    """Mean squared correlation of two units of a sum; what all places have in common does not count."""
-    if not any(term.shared for term in terms):
+def _shared_of_sum(left: Moments, right: Moments) -> float:
+    """Mean squared correlation of two units of a sum; what all places have in common does not count.
+
+    A branch is made of the stream that it is added to. Two places that are alike in the stream, by chance, are alike
+    in the branch. So the products of both vary together. What is `fresh` in the branch does not.
+    """
+    if not (left.shared or right.shared):
         return 0.0
     squares = []
-    for term in terms:
+    for term in (left, right):
         common = term.averaged(range(len(term.shape) - 1))
         squares.append(max(term.square - float(common.flat[0]), 0.0))
-    return sum(term.shared * own**2 for term, own in zip(terms, squares, strict=True)) / max(sum(squares), 1e-300) ** 2
+    stream, branch = (left, right) if left.shared - left.fresh <= right.shared - right.fresh else (right, left)
+    own = stream.shared + 1 / stream.shape[-1]
+    together = math.sqrt(max(branch.shared - branch.fresh, 0.0) * own) if branch.fresh else 0.0
+    total = left.shared * squares[0] ** 2 + right.shared * squares[1] ** 2 + 2 * together * squares[0] * squares[1]
+    return total / max(sum(squares), 1e-300) ** 2
 
 
 def _of_two(node: Node, of: Lookup) -> Moments:

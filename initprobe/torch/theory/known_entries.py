@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from initprobe.arrays import Array
+from initprobe.torch.measure import array_of, is_measured
 from initprobe.torch.theory.moments import Moments
+from initprobe.torch.theory.tensor_facts import MASKED
+
+_SMALL_KERNEL = 64  # entries of a kernel
 
 
 def measured_moments(values: Array, pictures: bool = True) -> Moments:
@@ -46,3 +51,17 @@ def _products(values: Array, plain: int) -> Array:
     mirrored = np.concatenate([both[:, :1], both[:, :columns:-1]], axis=1)
     counts = np.outer(rows - np.arange(rows), columns - np.arange(columns))
     return np.asarray((both[:rows, :columns] + mirrored[:rows]) / 2 / counts)
+
+
+def is_mask(entries: Array) -> bool:
+    """Whether numbers mask logits to which they are added."""
+    return bool(entries.min(initial=0.0) < MASKED and np.all((entries == 0) | (entries < MASKED)))
+
+
+def uneven(weight: Any) -> float:
+    """Relative variance of the mean square of a kernel, from the fourth moment of the entries of small kernels."""
+    fan = math.prod(weight.shape[1:])
+    if weight.ndim < 3 or fan > _SMALL_KERNEL or not is_measured(weight):
+        return 0.0
+    squares = array_of(weight).astype(np.float64) ** 2
+    return float(squares.var() / max(squares.mean() ** 2, 1e-300) / fan)

@@ -15,8 +15,9 @@ import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.torch.theory.expectations import Function
+from initprobe.torch.theory.groups import is_by_place, place_index
 from initprobe.torch.theory.laws import of_normal
-from initprobe.torch.theory.moments import Bent, Moments, NoRule, alike, gaussian_noise, is_by_place, shares
+from initprobe.torch.theory.moments import Bent, Moments, NoRule, alike, gaussian_noise, shares
 from initprobe.torch.theory.places import without_places
 from initprobe.torch.theory.pointwise import bent_of, of_bent
 from initprobe.torch.theory.regrouping import regrouped
@@ -142,7 +143,7 @@ class _Maxima:
             apart = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))
             index = np.minimum(apart, length - 1)
             if is_by_place(size, length) and length > 2:
-                index = 1 + np.arange(size * size).reshape(size, size)
+                index = place_index(size, length)
             taken = np.take(taken, index, 2 * number)
         count = len(windows.axes)
         order = (*range(0, 2 * count, 2), *range(1, 2 * count, 2))

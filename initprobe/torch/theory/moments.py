@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from initprobe.arrays import Array
+from initprobe.torch.theory.groups import is_by_place, lengthened_index, place_shares, same_places
 
 Shape = tuple[int, ...]
 ALIKE: Mapping[int, Array] = MappingProxyType({})  # levels of places that are all alike
@@ -64,12 +65,12 @@ class Moments:
         gain: of a gradient, its mean square where the activation before it has a slope, over that at all entries.
         masked: of a gradient that went back through a function, that function; None elsewhere.
         merged: the pairs of a view that merged axes, and the moments before that; they hold for these pairs only.
-        even: the pairs behind a padded convolution, and these without what all places have in common and lose near the
-            border: their mean product falls with distance, and a norm takes it off at each place. They hold for these
-            pairs only.
+        even: the pairs behind a padded convolution; then `even_pairs` and `even_levels`, which hold for these pairs
+            only. What all places have in common is less near the border. A norm takes the mean off each place.
         along: the mean product of two entries, each times its standardized Gaussian entry. It is of a gradient that
             went back through a function. None elsewhere.
         shared: mean squared correlation of two units over samples, such as `1 / fan_in` of two rows of weights.
+        fresh: the part of `shared` that the last product with weights brought.
         common: of the gradient of attention weights or logits, `shared` of the values, and what follows from it for
             the gradient of queries: their relative growth, because keys and values are made of the same tokens.
         rise: of a gradient, how the squared slope that it went back through grows with the variance of its input.
@@ -88,8 +89,9 @@ class Moments:
     gain: float = 1.0
     masked: Bent | None = None
     merged: tuple[Array, Moments] | None = None
-    even: tuple[Array, Array] | None = None
+    even: tuple[Array, Array, Mapping[int, Array]] | None = None
     shared: float = 0.0
+    fresh: float = 0.0
     common: float = 0.0
     rise: float = 0.0
     against: bool = False
@@ -100,9 +102,14 @@ class Moments:
         return self.law[1] if self.law is not None and self.law[0] is self.pairs else None
 
     @property
-    def level_pairs(self) -> Array:
-        """The pairs, in which what all places have in common is the same at every distance."""
+    def even_pairs(self) -> Array:
+        """The pairs as a norm sees them that takes the mean of all places off each place."""
         return self.even[1] if self.even is not None and self.even[0] is self.pairs else self.pairs
+
+    @property
+    def even_levels(self) -> Mapping[int, Array]:
+        """The levels of the variance about that mean."""
+        return self.even[2] if self.even is not None and self.even[0] is self.pairs else self.levels
 
     @property
     def before_merge(self) -> Moments | None:
@@ -216,7 +223,7 @@ def shares(size: int, length: int) -> Array:
     if length == 1:
         return np.ones(1)
     if is_by_place(size, length):
-        return np.append(0.0, np.full(size * size, 1 / size**2))
+        return place_shares(size, length)
     if length == 2 and size != 2:
         return np.array([1 / size, 1 - 1 / size])
     weights = 2.0 * (size - np.arange(length)) / size**2
@@ -243,7 +250,7 @@ def apart(size: int, length: int) -> Array:
     weights = shares(size, length).copy()
     weights[0] = 0
     if is_by_place(size, length):
-        weights[1 :: size + 1] = 0
+        weights[same_places(size, length)] = 0
     return np.asarray(weights / max(weights.sum(), 1e-300))
 
 
@@ -261,15 +268,6 @@ def alike(pairs: Array, size: int, axis: int) -> Array:
     return np.stack([np.take(pairs, 0, axis), other], axis)
 
 
-def is_by_place(size: int, length: int) -> bool:
-    """Whether an axis of this size has all pairs of places: index 0 is their mean at the same place.
-
-    Args:
-        size, length: places along the axis, and indices of `pairs` along it.
-    """
-    return size > 1 and length == size * size + 1
-
-
 def lengthened(pairs: Array, length: int, axis: int, size: int = 0) -> Array:
     """`pairs` with this many indices along an axis: places further apart are all alike.
 
@@ -281,8 +279,7 @@ def lengthened(pairs: Array, length: int, axis: int, size: int = 0) -> Array:
     """
     have = pairs.shape[axis]
     if have < length and is_by_place(size, length):
-        apart_by = np.abs(np.subtract.outer(np.arange(size), np.arange(size))).ravel()
-        return np.asarray(np.take(pairs, np.minimum(np.append(0, apart_by), have - 1), axis))
+        return np.asarray(np.take(pairs, lengthened_index(size, have, length), axis))
     return pairs if have >= length else np.take(pairs, np.minimum(np.arange(length), have - 1), axis)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.torch.theory.arrange import reduced_axes
-from initprobe.torch.theory.moments import Moments, NoRule, is_by_place, lengthened, matched, shares
-from initprobe.torch.theory.places import axes_by_place, deviations, settled, without_places
+from initprobe.torch.theory.moments import Moments, NoRule, lengthened, matched, shares
+from initprobe.torch.theory.places import axes_by_place, deviations, settled, weighted_shares, without_places
 from initprobe.torch.theory.regrouping import regrouped
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, constant, first, names
 from initprobe.torch.theory.trace import Constant, Node
@@ -29,13 +29,15 @@ def normalised(given: Moments, axes: Sequence[int], eps: float, centred: bool = 
         centred: subtract the mean; a norm by root mean square does not.
     """
     given = without_places(given) if set(axes) & set(axes_by_place(given)) else given
-    pairs = given.pairs - given.averaged(axes) if centred else given.pairs
+    is_even = centred and set(range(2, len(given.shape))) <= set(axes)
+    held, held_levels = (given.even_pairs, given.even_levels) if is_even else (given.pairs, given.levels)
+    pairs = held - given.averaged(axes, held) if centred else held
     variance = deviations(given, pairs, eps)
     own = float(variance[(0,) * pairs.ndim])
     if own <= 0:
         return Moments(given.shape, 0.0, np.zeros_like(pairs)), np.ones(())
     mean = 0.0 if centred else given.mean / own**0.5
-    levels = {axis: level for axis, level in given.levels.items() if axis in axes}  # each other place has its own norm
+    levels = {axis: level for axis, level in held_levels.items() if axis in axes}  # each other place has its own norm
     return Moments(given.shape, mean, settled(given, pairs / variance), levels=levels, shared=given.shared), variance
 
 
@@ -64,7 +66,7 @@ def denormalised(
     along = rest[0] if rest else outer * own
     spread = _spread(here, axes)
     if given is not None and given.shape == normal.shape and 1 not in axes:
-        even = given.level_pairs
+        even = given.even_pairs
         scale = max(given.square - float(given.averaged(axes).flat[0]), 1e-300)
         spread = _spread(replace(given, pairs=(even - given.averaged(axes, even)) / scale), axes)
     factor, levels = _by_level(given, normal, axes, gradient)
@@ -192,12 +194,7 @@ def _length_noise(normal: Moments, gradient: Moments, axes: Sequence[int]) -> fl
         if axis in axes or axis not in places:
             weights.append(shares(size, length))
             continue
-        index = tuple(slice(None) if place == axis else 0 for place in range(gradient.pairs.ndim))
-        own = np.maximum(np.diagonal(gradient.pairs[index][1:].reshape(size, size)), 0)
-        pairs = np.outer(own, own) / max(own.sum() ** 2, 1e-300)
-        is_known = is_by_place(size, length)
-        alone = np.trace(pairs)
-        weights.append(np.append(0.0, pairs.ravel()) if is_known else np.array([alone, 1 - alone])[:length])
+        weights.append(weighted_shares(gradient, axis, length))
     for share in weights:
         spread = np.tensordot(spread, share, (0, 0))
     return max(float(spread.item()), 0.0)

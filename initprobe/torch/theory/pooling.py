@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -158,23 +159,48 @@ def _filtered(pairs: Array, axis: int, window: Window) -> Array:
     return np.asarray(total)
 
 
-def _mean_windows(node: Node) -> list[Window]:
+def _mean_windows(node: Node) -> list[Window | Array]:
+    """The windows along each axis; a matrix where they overlap or differ in length, as in adaptive pooling."""
     if not node.name.startswith("adaptive"):
-        return _pool_windows(node)
+        return list(_pool_windows(node))
     count = int(node.name[-2])
     source = first(node)
     pairs = zip(source.shape[-count:], node.shape[-count:], strict=True)
-    return [Window(size, made, -(-size // made), max(size // made, 1)) for size, made in pairs]
+    return [
+        _adaptive(size, made) if size % made else Window(size, made, size // made, size // made) for size, made in pairs
+    ]
+
+
+@lru_cache(maxsize=64)
+def _adaptive(size: int, made: int) -> Array:
+    """The matrix of adaptive mean pooling, `(made, size)`."""
+    places, starts = np.arange(size), np.arange(made) * size // made
+    ends = -(-np.arange(1, made + 1) * size // made)
+    inside = (places >= starts[:, None]) & (places < ends[:, None])
+    return np.asarray(inside / inside.sum(1, keepdims=True))
+
+
+def _mapped(pairs: Array, axis: int, matrix: Array) -> Array:
+    """Pairs by distance after a linear map along an axis, on average over the places."""
+    after, before = matrix.shape
+    total = np.zeros((after, before))
+    for i, row in enumerate(matrix):
+        for j, other in enumerate(matrix[i:]):
+            both = np.correlate(row, other, "full")
+            total[j] += both[before - 1 :] + np.append(0.0, both[: before - 1][::-1])
+    total /= (after - np.arange(after))[:, None]
+    held = np.take(pairs, np.minimum(np.arange(before), pairs.shape[axis] - 1), axis)
+    return np.moveaxis(np.tensordot(total, held, (1, axis)), 0, axis)
 
 
 def _mean_pool(node: Node, of: Lookup) -> Moments:
     given, each = of(first(node)), _mean_windows(node)
     pairs, share = given.pairs, 1.0
     for axis, window in enumerate(each, given.pairs.ndim - len(each)):
-        if window.made > window.size:
-            pairs = _between(pairs, axis, window.size, window.made)
-        else:
+        if isinstance(window, Window):
             pairs, share = _filtered(pairs, axis, window), share * window.inside
+        else:
+            pairs = _mapped(pairs, axis, window)
     return Moments(node.shape, given.mean * share, pairs * share**2, given.noise)
 
 
@@ -182,8 +208,8 @@ def _mean_pool_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     source, each = first(node), _mean_windows(node)
     pairs = gradient.pairs
     for axis, window in enumerate(each, pairs.ndim - len(each)):
-        if window.made > window.size:
-            pairs = _filtered(pairs, axis, _reverse(window)) * (window.made / window.size) ** 2
+        if not isinstance(window, Window):
+            pairs = _mapped(pairs, axis, window.T)
             continue
         overlap = window.taps / window.stride if window.made > 1 else 1.0
         share = min(window.made * window.stride / window.size, 1.0) if window.made > 1 else 1.0

@@ -10,14 +10,8 @@ from functools import reduce
 import numpy as np
 
 from initprobe.arrays import Array
-from initprobe.torch.theory.moments import (
-    ALIKE,
-    Moments,
-    NoRule,
-    alike,
-    is_by_place,
-    shares,
-)
+from initprobe.torch.theory.groups import is_by_place
+from initprobe.torch.theory.moments import ALIKE, Moments, NoRule, alike, apart, shares
 
 
 def regrouped(moments: Moments, shape: Sequence[int]) -> Moments:
@@ -86,7 +80,26 @@ def _divided(pairs: Array, sizes: Sequence[int], size: int, axis: int) -> Array:
     """One axis as several."""
     if len(sizes) == 1:
         return pairs
+    if len(sizes) == 2 and pairs.shape[axis] == size > 2:
+        return _in_blocks(pairs, sizes[0], sizes[1], axis)
     pairs = alike(pairs, size, axis)
     index = np.ones((2,) * len(sizes), int)
     index[(0,) * len(sizes)] = 0
     return np.take(pairs, index, axis)
+
+
+def _in_blocks(pairs: Array, count: int, size: int, axis: int) -> Array:
+    """One axis with distances as two: an axis of blocks of neighbours, and one of the places in a block.
+
+    Args:
+        pairs: mean products of two entries.
+        count, size: blocks, and places in each.
+        axis: of the tensor.
+    """
+    by_distance = np.moveaxis(pairs, axis, -1)
+    inside = by_distance[..., :size] @ apart(size, size)
+    across = by_distance[..., ::size] @ apart(count, count)
+    every = by_distance @ shares(count * size, count * size) * (count * size)
+    others = every - by_distance[..., 0] - (size - 1) * inside - (count - 1) * across
+    made = np.stack([by_distance[..., 0], inside, across, others / ((count - 1) * (size - 1))], -1)
+    return np.moveaxis(made.reshape(*made.shape[:-1], 2, 2), (-2, -1), (axis, axis + 1))

@@ -19,7 +19,9 @@ from initprobe.torch.theory.place_facts import WITH_PLACES, bag_facts, place_fac
 
 _OTHERS = frozenset(("embedding", "embedding_bag", "softmax", "scaled_dot_product_attention"))
 WITH_FACTS = _OTHERS | module_kinds.RECURRENCES | WITH_PLACES
-_MASKED = -1e4  # logits up to this are masked
+# What is added to logits up to this masks them: exp of it is lost beside 1, but in numbers of 64 bits.
+MASKED = -40.0
+_FAR = -1e4  # logits up to this are masked
 
 
 def tensor_facts(call: Call) -> Mapping[str, Array]:
@@ -42,10 +44,10 @@ def tensor_facts(call: Call) -> Mapping[str, Array]:
     if call.name == "embedding" and call.args:
         return {"equal": _equal(call.args[0].detach().cpu().numpy())}
     if call.name == "softmax" and call.tensors[0].ndim > 1:
-        return {"open": _open(call.tensors[0].detach())}
+        return {"open": _open(call.tensors[0].detach(), _FAR)}
     if call.name == "scaled_dot_product_attention":
         mask = call.kwargs.get("attn_mask", call.args[3] if len(call.args) > 3 else None)
-        return {} if mask is None else {"open": _open(mask.detach())}
+        return {} if mask is None else {"open": _open(mask.detach(), MASKED)}
     return {}
 
 
@@ -61,11 +63,11 @@ def _gates(call: Call) -> Array:
     return made
 
 
-def _open(logits: Any) -> Array:
+def _open(logits: Any, least: float) -> Array:
     """Which logits of the first sample are not masked, `(queries, keys)`."""
     while logits.ndim > 2:
         logits = logits[0]
-    visible = logits if logits.dtype == torch.bool else torch.isfinite(logits) & (logits > _MASKED)
+    visible = logits if logits.dtype == torch.bool else torch.isfinite(logits) & (logits > least)
     return np.atleast_2d(visible.cpu().numpy())
 
 

@@ -17,15 +17,15 @@ from initprobe.torch.call_kinds import Call
 from initprobe.torch.device_statistics import on_host
 from initprobe.torch.graph import Operation, Value
 from initprobe.torch.measure import Track, array_of, is_measured
-from initprobe.torch.theory.known_entries import measured_moments
+from initprobe.torch.theory.known_entries import is_mask, measured_moments, uneven
 from initprobe.torch.theory.moments import Moments
-from initprobe.torch.theory.places import MOST_PLACES, from_matrices
+from initprobe.torch.theory.places import from_matrices, grouped
 from initprobe.torch.theory.tensor_facts import WITH_FACTS, tensor_facts
 
 _MOST_SAMPLES = 8  # of the model's input, from which its moments are taken
 _MOST_ENTRIES = 1 << 14  # of a constant, from which its moments are taken
-_SMALL_KERNEL = 64  # entries of a kernel
 _SMALL = 1 << 10  # entries of vectors that are measured together
+_MOST_FACTORS = 4096  # places of a constant whose pairs of places are taken
 _MOST_PAIRED = 1 << 21  # entries of a constant whose pairs are taken
 _FINITE = 1e8  # mean square from which on a constant masks logits
 _WITH_PAIRS = frozenset(("same", "shift", "scale", "sum", "gate", "cat"))
@@ -45,6 +45,7 @@ class Constant:
         pairs: its moments, where entries at different places may be alike, as of positions.
         track: statistics of a weight that were measured for its layer; they stand for `mean` and `square`.
         uneven: of the kernels of a convolution, relative variance of their mean square, where they have few entries.
+        is_mask: whether it masks logits: its entries are 0, or so low that exp of them is lost beside 1.
         as_moments: what rules made of these numbers, for independent entries.
         as_weights: the same of the weights of a product.
     """
@@ -56,6 +57,7 @@ class Constant:
     pairs: Moments | None = None
     track: Track | None = None
     uneven: float = 0.0
+    is_mask: bool = False
     as_moments: Moments | None = field(default=None, init=False)
     as_weights: Any = field(default=None, init=False)
 
@@ -235,7 +237,7 @@ class Trace:
         for tensor, value in zip(call.tensors, call.values, strict=True):
             is_weight = value.signal is None and (op.leaf is None or value.leaf == op.leaf)
             if is_weight and tensor.shape == weight.shape and id(tensor) not in self._constants:
-                self._hold(tensor, Constant(weight.shape, track=weight, uneven=_uneven(tensor)))
+                self._hold(tensor, Constant(weight.shape, track=weight, uneven=uneven(tensor)))
 
     def _arguments(self, given: Iterable[Any], call: Call) -> tuple[Any, ...]:
         """The arguments of a call. Their tensors come in the order in which the call lists them."""
@@ -291,31 +293,23 @@ class Trace:
             return made
         flat = tensor.detach().reshape(-1)
         entries = array_of(flat[:: max(flat.numel() // _MOST_ENTRIES, 1)])
-        made = Constant(shape, count=entries.size)
+        made = Constant(shape, count=entries.size, is_mask=is_mask(entries))
         _measure([made], entries[None])
         return made
-
-
-def _uneven(weight: Any) -> float:
-    """Relative variance of the mean square of a kernel, from the fourth moment of the entries of small kernels."""
-    fan = math.prod(weight.shape[1:])
-    if weight.ndim < 3 or fan > _SMALL_KERNEL or not is_measured(weight):
-        return 0.0
-    squares = array_of(weight).astype(np.float64) ** 2
-    return float(squares.var() / max(squares.mean() ** 2, 1e-300) / fan)
 
 
 def _moments_of(values: Array, is_factor: bool) -> Moments:
     """The moments of a constant; of factors per place, such as those that rotate queries, for each pair of places."""
     places, units = values.shape[-2:]
-    if not is_factor or values.size > places * units or not 1 < places <= MOST_PLACES or units == 1:
+    if not is_factor or values.size > places * units or not 1 < places <= _MOST_FACTORS or units == 1:
         return measured_moments(values, pictures=False)
     rows = np.asarray(values, float).reshape(places, units)
     total = rows.sum(1)
     same = rows @ rows.T
     held = np.stack([same / units, (np.outer(total, total) - same) / (units * (units - 1))])
     shape = (*(1 for _ in values.shape[:-2]), 2, places, places)
-    return Moments(values.shape, float(rows.mean()), from_matrices(held.reshape(shape), values.ndim - 2))
+    pairs = grouped(from_matrices(held.reshape(shape), values.ndim - 2), places, values.ndim - 2)
+    return Moments(values.shape, float(rows.mean()), pairs)
 
 
 def _take_pairs(arguments: tuple[Any, ...], call: Call, is_factor: bool) -> None:

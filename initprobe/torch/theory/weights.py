@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.torch.theory.mapped import mixed, mixed_back
-from initprobe.torch.theory.moments import Moments, NoRule, gaussian_noise, lengthened, shares
+from initprobe.torch.theory.moments import Moments, NoRule, apart, gaussian_noise, lengthened, shares
 from initprobe.torch.theory.places import without_places
 from initprobe.torch.theory.regrouping import regrouped
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, constant, names
@@ -118,7 +118,7 @@ def _linear(node: Node, of: Lookup) -> Moments:
     same, other = _summed(given, axis, fan, weights)
     mean = fan * weights.mean * given.mean
     made = _made(node, given, _joined(same, other, axis, units), mean, bias, axis)
-    return replace(made, shared=given.shared + 1 / fan)
+    return replace(made, shared=given.shared + 1 / fan, fresh=1 / fan)
 
 
 def _linear_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
@@ -158,15 +158,42 @@ def _through(given: Moments, node: Node, target: Node, forward: bool) -> tuple[M
     fan = float(held.shape[1] if along else held.shape[0] // int(node.argument("groups", 6, 1))) * count
     weights, axis = weights_of_product(held), len(target.shape) - len(each) - 1
     same, other = _summed(given, axis, fan, weights)
-    level_same, level_other = same, other
+    thin = _joined(same, other, axis, target.shape[axis])
     for number, window in enumerate(each, axis + 1):
         move = window.convolved if along else window.spread
         same, other = move(same, number), move(other, number)
-        if along:
-            level_same, level_other = (window.convolved(held, number, True) for held in (level_same, level_other))
-    pairs = _joined(same, other, axis, target.shape[axis])
-    even = _joined(level_same, level_other, axis, target.shape[axis]) if along else pairs
-    return Moments(target.shape, 0.0, pairs, levels=levels, even=(pairs, even)), fan
+    made = Moments(target.shape, 0.0, _joined(same, other, axis, target.shape[axis]), levels=levels)
+    return (replace(made, even=_even(made, thin, axis, each)) if along else made), fan
+
+
+def _even(made: Moments, before: Array, axis: int, each: Sequence[Window]) -> tuple[Array, Array, Mapping[int, Array]]:
+    """The pairs behind a convolution as a norm sees them, which takes the mean of all places off each place.
+
+    All places have something in common, `far`. Near the border it is smaller, and so differs from its mean there.
+
+    Args:
+        made: moments of the output.
+        before: pairs of the sums over the kernel, by distance of the inputs.
+        axis: of the channels.
+        each: the windows along the axes after it.
+
+    Returns:
+        The pairs of `made`, these without that, and the levels of the variance about the mean.
+    """
+    far = before
+    for number, window in enumerate(each, axis + 1):
+        far = np.expand_dims(np.moveaxis(far, number, -1) @ apart(window.size, far.shape[number]), number)
+    near = np.ones((1,) * made.pairs.ndim)
+    for number, window in enumerate(each, axis + 1):
+        near = near * window.along(window.border.near, made.pairs, number)
+    total = math.prod(window.border.total for window in each)
+    own, levels = max(made.square - float(far.flat[0]), 0.0), {}
+    for number, window in enumerate(each, axis + 1):
+        common = window.border.own - (2 * total / window.border.total) * window.border.rows + total
+        level = own * made.levels.get(number, np.ones(window.made)) + float(far.flat[0]) * common
+        if np.ptp(level) > 0 and level.min() > 0:
+            levels[number] = level / level.mean()
+    return made.pairs, made.pairs - 2 * far * (near - total), levels
 
 
 def _convolve(node: Node, of: Lookup) -> Moments:
@@ -176,7 +203,7 @@ def _convolve(node: Node, of: Lookup) -> Moments:
     made = _made(node, given, moments.pairs, fan * weights_of_product(held).mean * given.mean, bias, axis)
     few = _few(given, axis, each, int(node.argument("groups", 6, 1)))
     made = _with_few(made, few, fan)
-    even = made.pairs, moments.level_pairs + (made.pairs - moments.pairs)
+    even = made.pairs, moments.even_pairs + (made.pairs - moments.pairs), moments.even_levels
     return replace(made, levels=moments.levels, even=even, shared=few + given.shared)
 
 
@@ -194,7 +221,8 @@ def _embedding(node: Node, of: Lookup) -> Moments:
     equal = node.facts["equal"]
     same = (weight.square - weight.mean**2) * equal + weight.mean**2
     pairs = np.stack([same, np.full_like(same, weight.mean**2)], -1)
-    moments = Moments(node.shape, weight.mean, pairs)
+    share = float(equal.flat[min(1, equal.shape[-1] - 1)]) if equal.ndim else 0.0  # of equal tokens in a sample
+    moments = Moments(node.shape, weight.mean, pairs, shared=share * (1 - share))
     return replace(moments, noise=gaussian_noise(moments))
 
 

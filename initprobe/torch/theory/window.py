@@ -15,6 +15,23 @@ from initprobe.torch.theory.trace import Node
 
 
 @dataclass(frozen=True)
+class Border:
+    """The overlap of the taps of two outputs that are inside, over that of an output with itself on average.
+
+    Attributes:
+        own: of each output with itself.
+        rows: of each output with all.
+        near: mean of `rows` over the outputs that have another at some distance, by this distance.
+        total: mean of `rows`.
+    """
+
+    own: Array
+    rows: Array
+    near: Array
+    total: float
+
+
+@dataclass(frozen=True)
 class Window:
     """A convolution along one axis.
 
@@ -63,27 +80,31 @@ class Window:
         both = [np.mean(inside[: self.made - apart] * inside[apart:]) for apart in range(self.made)]
         return np.asarray(np.array(both) / max(both[0], 1e-300))
 
-    def convolved(self, pairs: Array, axis: int, even: bool = False) -> Array:
+    @cached_property
+    def border(self) -> Border:
+        """What the border takes of an input that is the same at all places."""
+        inside = self._taken[1].astype(float)
+        both = inside @ inside.T
+        both /= max(float(np.diagonal(both).mean()), 1e-300)
+        rows = both.mean(1)
+        near = [float(rows[: self.made - apart].mean() + rows[apart:].mean()) / 2 for apart in range(self.made)]
+        return Border(np.diagonal(both), rows, np.array(near), float(rows.mean()))
+
+    def convolved(self, pairs: Array, axis: int) -> Array:
         """Pairs of outputs by distance, of `pairs` of inputs along an `axis`.
 
-        At borders, two outputs share fewer taps than one has. If `even`, what all places have in common loses as much
-        at any distance.
+        At borders, two outputs share fewer taps than one has.
         """
-        thin, shared = self.thinned(pairs, axis), self.shared
-        if thin.shape[axis] == 1:
-            return thin
-        weights = shares(self.made, self.made)[1:]
-        mean = float(shared[1:] @ weights / weights.sum())
-        if thin.shape[axis] == 2 != self.made:
-            shared = np.array([1.0, mean])
-        shared = shared.reshape([-1 if place == axis else 1 for place in range(thin.ndim)])
-        if not even:
-            return np.asarray(thin * shared)
-        weights = shares(self.made, thin.shape[axis])[1:]
-        far = np.expand_dims(np.moveaxis(thin, axis, -1)[..., 1:] @ (weights / weights.sum()), axis)
-        change = far * (mean - shared)
-        change[(slice(None),) * axis + (0,)] = 0
-        return np.asarray(thin * shared + change)
+        thin = self.thinned(pairs, axis)
+        return np.asarray(thin * self.along(self.shared, thin, axis))
+
+    def along(self, by_distance: Array, pairs: Array, axis: int) -> Array:
+        """Factors of `pairs` along an `axis`, from numbers `by_distance` of two outputs, `(made,)`."""
+        length = pairs.shape[axis]
+        if length == 2 != self.made:
+            weights = shares(self.made, self.made)[1:]
+            by_distance = np.array([by_distance[0], by_distance[1:] @ weights / weights.sum()])
+        return np.asarray(by_distance[:length].reshape([-1 if place == axis else 1 for place in range(pairs.ndim)]))
 
     def thinned(self, pairs: Array, axis: int) -> Array:
         """Pairs by distance between outputs, of `pairs` by distance between inputs along an `axis`."""

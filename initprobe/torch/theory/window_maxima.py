@@ -42,7 +42,16 @@ class Maxima:
 
 @lru_cache(maxsize=8)
 def _normal(size: int) -> Array:
-    return np.random.default_rng(0).standard_normal((2, _PATCHES, size))
+    """Normal numbers for two independent patches, `(2, patches, size)`.
+
+    For small patches, their means are exactly 0, and their covariances those of independent entries. Most of the
+    chance of a mean over maxima lies in these two.
+    """
+    drawn = np.random.default_rng(0).standard_normal((_PATCHES, 2 * size))
+    drawn -= drawn.mean(0)
+    if 2 * size <= _PATCHES // 16:
+        drawn = np.linalg.solve(np.linalg.cholesky(drawn.T @ drawn / _PATCHES), drawn.T).T
+    return drawn.reshape(_PATCHES, 2, size).swapaxes(0, 1)
 
 
 def maxima(bent: Bent, correlation: Array, rows: Window, columns: Window) -> Maxima:
@@ -86,19 +95,26 @@ def _drawn(
 
 
 def _counted(
-    value: Function, slope: Function, mean: float, entries: Array, others: Array, inside: list[Array]
+    value: Function, slope: Function, mean: float, entries: Array, fresh: Array, inside: list[Array]
 ) -> Maxima:
     f = value(entries)
     largest = [window[np.argmax(f[:, window], 1)] for window in inside]
     tops = np.array([np.take_along_axis(f, index[:, None], 1)[:, 0] for index in largest])
     slopes = slope(np.take_along_axis(entries, largest[0][:, None], 1))
-    own, beside = entries[:, inside[0]] - mean, others - mean
-    far = [float(np.mean(tops[0] * value(mean + c * own + math.sqrt(1 - c * c) * beside).max(1))) for c in CORRELATIONS]
-    near = np.array([float(np.mean(tops[0] * top)) for top in tops]).reshape(2, 2)
-    near[0, 0] = far[-1] = float(np.mean(tops * tops))
+    own, beside = entries[:, inside[0]] - mean, fresh - mean
+    others = [value(mean + c * own + math.sqrt(1 - c * c) * beside).max(1) for c in CORRELATIONS]
+    level, square = float(tops.mean()), float(np.mean(tops * tops))
+    together = np.array([_covariance(tops[0], other) for other in others])
+    far = level**2 + together - together[0] * (1 - CORRELATIONS)  # independent patches have no covariance
+    near = level**2 + np.array([_covariance(tops[0], top) for top in tops]).reshape(2, 2)
+    near[0, 0] = far[-1] = square
     shared = np.array([float(np.mean(largest[0] == index)) for index in largest]).reshape(2, 2)
     slope_square = float(np.mean(slopes**2))
-    return Maxima(float(tops.mean()), near, np.array(far), slope_square, shared, likely_values(tops))
+    return Maxima(level, near, far, slope_square, shared, likely_values(tops))
+
+
+def _covariance(left: Array, right: Array) -> float:
+    return float(np.mean(left * right) - left.mean() * right.mean())
 
 
 def _window(sizes: tuple[int, int], each: tuple[Window, Window], row: int, column: int) -> Array:
