@@ -283,18 +283,6 @@ def line_look(number: int) -> dict[str, Any]:
     return {"color": CYCLE[color], "ls": DASHES[dashes % len(DASHES)]}
 
 
-def title_of(name: str, value: str, layer: str = "") -> str:
-    """A title from the name of a sweep, the value shown and its layer; name and layer may be empty.
-
-    Args:
-        name: of a sweep; may be empty.
-        value: what is shown.
-        layer: which layer it is of; may be empty.
-    """
-    where = "" if not layer else f" at {layer}" if layer[-1].isdigit() else f" at the {layer}"
-    return f"{name}: {value}{where}" if name else f"{value}{where}"
-
-
 def columns_of(panels: int) -> int:
     """The number of panels per row, so that the figure is no wider than a page."""
     return 2 if panels <= 4 else 3

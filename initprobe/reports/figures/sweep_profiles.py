@@ -32,7 +32,6 @@ from initprobe.reports.figures.panel_grid import (
     limits,
     make_grid,
     shades,
-    title_of,
     verdict_color,
 )
 from initprobe.reports.figures.style import (
@@ -45,7 +44,7 @@ from initprobe.reports.figures.style import (
     style,
 )
 from initprobe.reports.figures.sweep_data import LABEL, DepthLine, DepthPlot, HistogramPanel, HistogramPlot
-from initprobe.reports.figures.titles import fit_title
+from initprobe.reports.figures.titles import fit_title, title_of
 from initprobe.reports.people_names import people_name, people_verdict
 from initprobe.results.named_numbers import VERDICT
 

@@ -65,6 +65,18 @@ def fit_words(figure: Figure) -> None:
                 text.set_fontsize(max(share * float(text.get_fontsize()), _LEAST))
 
 
+def title_of(name: str, value: str, layer: str = "") -> str:
+    """A title from the name of a sweep, the value shown and its layer; name and layer may be empty.
+
+    Args:
+        name: of a sweep; may be empty.
+        value: what is shown.
+        layer: which layer it is of; may be empty.
+    """
+    where = "" if not layer else f" at {layer}" if layer[-1].isdigit() else f" at the {layer}"
+    return f"{name}: {value}{where}" if name else f"{value}{where}"
+
+
 def fit_title(axes: Axes) -> None:
     """Shrink the heading of a panel to the panel's width, and cut it where 7 points are too large.
 
