@@ -79,8 +79,7 @@ def phase_figure(
         title = f"{name}: order and chaos at infinite depth"
         grid = make_grid(title, [_note(layers)], PanelSizes(1, 1, *_PHASE), [], bar=True, look=look)
         figure, (axes,) = grid.figure, grid.axes
-        image = _clipped_log(chi_1)
-        extent = (*_cell_edges(sigma_w), *_cell_edges(sigma_b))
+        image, extent = _clipped_log(chi_1), (*_cell_edges(sigma_w), *_cell_edges(sigma_b))
         colors = mpl.colormaps["PuOr_r"].with_extremes(bad="#BBBBBB")
         drawn = axes.imshow(image, origin="lower", extent=extent, aspect="auto", cmap=colors, vmin=-1, vmax=1)
         scale = figure.colorbar(drawn, cax=grid.bar)
@@ -93,10 +92,9 @@ def phase_figure(
         texts, lines = _draw_depths(axes, sigma_w, sigma_b, xi_c, layers)
         texts += _draw_marks(axes, sigma_w, sigma_b, marks, texts)
         texts += _name_edge(axes, sigma_w, sigma_b, whole, texts)
-        names = _name_grey(axes, sigma_w, sigma_b, np.isnan(image), texts)
-        if look.style == "paper" and np.isnan(image).any() and not names:
-            axes.set_title(_GREY, fontsize=points(9))
-        _name_phases(axes, sigma_w, sigma_b, image, [*texts, *names], lines)
+        grey = _name_grey(axes, sigma_w, sigma_b, np.isnan(image), texts)
+        axes.set_title(_GREY if look.style == "paper" and np.isnan(image).any() and not grey else "", size=points(9))
+        _name_phases(axes, sigma_w, sigma_b, image, [*texts, *grey], lines)
         return figure
 
 
