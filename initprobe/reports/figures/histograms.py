@@ -106,7 +106,7 @@ def _outline(edges: Array, heights: Array) -> Array:
 
 
 def _label_ends(axes: Axes, row: HistogramRow, lefts: Sequence[float], width: float) -> None:
-    """Label both ends and the middle of the axis, below the first and the last panel of this width in inches."""
+    """Label both ends and the middle of the axis below the first and the last panel; `width` is in inches."""
     middle = sum(row.ends) / 2
     marks = [(row.ends[0], "left"), (middle, "center"), (row.ends[1], "right")]
     if width < _NARROW or max(len(_tick(value)) for value in (middle, *row.ends)) > 4 - (middle != 0):
