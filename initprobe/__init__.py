@@ -1,7 +1,11 @@
 """initprobe: see whether a network's signal and gradient survive before you train it.
 
-Start reading in `probe/run.py`: `run` takes a `ProbeConfig` and returns a `ProbeResult`. The rooms from top to bottom,
-each of which imports only from rooms below it:
+`run`, `compare`, `sweep`, `recommend`, `spectrum` and `width` measure networks. `gain` and `phase` are theory alone.
+`load` and `diff` read results that were saved. `initprobe.torch.probe` measures your own PyTorch model.
+Every result shows itself in a notebook, and has `table()` and `to_dataframe()`; those with a figure have `figure()`.
+
+Read the code from `probe/run.py` on: `run` takes a `ProbeConfig` and returns a `ProbeResult`. The rooms from top to
+bottom, each of which imports only from rooms below it:
 
     cli           the commands; `compare` and `show` only print runs
     testing       assertions for the user's own tests

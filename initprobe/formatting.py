@@ -115,6 +115,11 @@ def percent(share: float | None) -> str:
     return "<0.1" if 0 < share < 5e-4 else f"{100 * share:.1f}".replace("100.0", "100")
 
 
+def percent_change(size: float) -> str:
+    """A change in percent: `8.87%`, `1,012%`, or with a power of ten where the number is longer."""
+    return f"{100 * size:,.0f}%" if 10 <= size < 1e4 else f"{100 * size:.3g}%"
+
+
 def factor(ratio: float) -> str:
     """A ratio as a factor: `x3.10`, `x0.133`."""
     return f"x{short(ratio)}"

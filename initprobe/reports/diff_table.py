@@ -29,15 +29,19 @@ def print_differences(headline: str, notes: Sequence[str], rows: Sequence[Sequen
     for note in notes:
         to.print(visible(note), markup=False, soft_wrap=True)
     if rows:
-        to.print(_table(rows[:_MOST_ROWS]))
+        of_one_run = len({row[0] for row in rows}) == 1
+        if of_one_run and rows[0][0]:
+            to.print(rows[0][0], markup=False, soft_wrap=True)
+        to.print(_table(rows[:_MOST_ROWS], int(of_one_run)))
     if len(rows) > _MOST_ROWS:
         to.print(f"{_MOST_ROWS} of {len(rows):,} changes", style="dim")
 
 
-def _table(rows: Sequence[Sequence[str]]) -> Table:
-    table = plain_table(*_HEADINGS, left=("run", "number"), gap=2)
+def _table(rows: Sequence[Sequence[str]], first: int) -> Table:
+    """The changes, from a first column on: all of one run need no name in each row."""
+    table = plain_table(*_HEADINGS[first:], left=("run", "number"), gap=2)
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*map(Text, row[first:]))
     return table
 
 

@@ -29,7 +29,7 @@ _KINDS: Sequence[tuple[frozenset[str], type[_Single]]] = (
     (frozenset({"goal", "formula"}), Recommendation),
     (frozenset({"isometric", "end_to_end"}), Spectrum),
 )
-_FIX = "load reads result.json, sweep.db, and the files of --export-json"
+_FIX = "load reads result.json, sweep.db, and the results that --export-json writes"
 
 
 def load(path: str | Path) -> Loaded:

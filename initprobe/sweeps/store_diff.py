@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from initprobe.errors import ConfigError, UnknownNameError
+from initprobe.formatting import percent_change
 from initprobe.registry import suggestion
 from initprobe.reports.people_names import people_verdict
 from initprobe.results.base import TENSORS
@@ -332,15 +333,14 @@ def size_of(number: str, old: float | None, new: float | None, relative: bool) -
     """
     if old is None or new is None:
         return 0.0 if old is new else math.inf
-    distance = abs(new - old)
-    if not relative or number in HISTOGRAMS or distance == 0:
+    if (distance := abs(new - old)) == 0 or not relative or number in HISTOGRAMS:
         return distance
     return distance / abs(old) if old else math.inf
 
 
 def _change(run: str, rule: Rule, number: str, layer: int | None, old: float | None, new: float | None) -> Change:
     size = size_of(number, old, new, rule.relative)
-    text = "" if math.isinf(size) else f"{100 * size:.3g}%" if rule.relative else f"{size:.3g}"
+    text = "" if math.isinf(size) else percent_change(size) if rule.relative else f"{size:.3g}"
     if number in HISTOGRAMS and old is not None and new is not None:
         return Change(run, number, layer, "unshifted", f"shifted by {new:.3g} rms", text)
     return Change(run, number, layer, _text(old), _text(new), text)

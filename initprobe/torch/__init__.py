@@ -11,14 +11,23 @@ makes statistics, and `structure.py` finds layers, branches and heads. `fixes.py
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from initprobe.torch.initialization import initialize
+    from initprobe.torch.initialized import Initialized
     from initprobe.torch.model_probe import probe
     from initprobe.torch.width_study import width
 
-__all__ = ["initialize", "probe", "width"]
+_HOMES = {
+    "Initialized": "initialized",
+    "initialize": "initialization",
+    "probe": "model_probe",
+    "width": "width_study",
+}
+
+__all__ = ["Initialized", "initialize", "probe", "width"]
 
 
 def __getattr__(name: str) -> Any:
@@ -28,14 +37,4 @@ def __getattr__(name: str) -> Any:
     from initprobe.torch.installed import require_torch
 
     require_torch()
-    if name == "initialize":
-        from initprobe.torch.initialization import initialize
-
-        return initialize
-    if name == "width":
-        from initprobe.torch.width_study import width
-
-        return width
-    from initprobe.torch.model_probe import probe
-
-    return probe
+    return getattr(import_module(f"initprobe.torch.{_HOMES[name]}"), name)

@@ -6,6 +6,7 @@ Reading makes the host wait for all kernels that were started before. Both kinds
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from initprobe.engine import magnitudes
 from initprobe.engine.buckets import Grid
 from initprobe.engine.layer_record import mean_cosine
 from initprobe.engine.moments import Moments
-from initprobe.torch.device_statistics import Numbers, entries, on_host, statistics
+from initprobe.torch.device_statistics import Statistics, entries, on_host, statistics
 
 _LARGE = 1 << 20  # entries from which a tensor is measured alone, without a copy
 _MOST_WAITING = 1 << 22  # entries of tensors that wait, of 16 or 32 MB
@@ -74,8 +75,7 @@ class _Stack(NamedTuple):
 
     requests: Sequence[Request]
     entries: int
-    numbers: Any
-    counts: Any
+    statistics: Statistics
 
 
 class DeviceTensors:
@@ -87,7 +87,7 @@ class DeviceTensors:
         self._waiting: dict[tuple[int, Grid, int], list[tuple[Request, Any]]] = {}
         self._entries = self._counters = 0
         self._stacks: list[_Stack] = []
-        self._numbers: list[tuple[Any, Callable[[Any], None]]] = []
+        self._numbers: list[tuple[Any, Callable[[Array], None]]] = []
 
     def add(self, tensor: Any, request: Request) -> None:
         """Measure a tensor, which may change or be freed afterwards.
@@ -107,15 +107,16 @@ class DeviceTensors:
         if self._entries >= _MOST_WAITING:
             self._measure_waiting()
 
-    def later(self, number: Any, receive: Callable[[Any], None]) -> None:
-        """Read a number when statistics are read.
+    def later(self, numbers: Any, receive: Callable[[Array], None]) -> None:
+        """Read numbers when statistics are read.
 
         Args:
-            number: a tensor with one entry.
-            receive: is called with the number.
+            numbers: a small tensor, which does not change any more.
+            receive: is called with its entries.
         """
         self._follow_stream()
-        self._numbers.append((number, receive))
+        self._numbers.append((numbers, receive))
+        self._count(numbers)
 
     def empty(self) -> None:
         """Measure all tensors that wait, and read all statistics."""
@@ -140,32 +141,37 @@ class DeviceTensors:
 
     def _measure(self, requests: Sequence[Request], rows: Any) -> None:
         first, centres = requests[0], [request.centre for request in requests]
-        numbers, counts = statistics(rows, first.grid, first.samples, centres)
-        self._stacks.append(_Stack(requests, rows.shape[1], numbers, counts))
-        self._counters += counts.numel()
+        own = statistics(rows, first.grid, first.samples, centres)
+        self._stacks.append(_Stack(requests, rows.shape[1], own))
+        self._count(own.counts)
+
+    def _count(self, held: Any) -> None:
+        """Read what waits once there is enough of it."""
+        self._counters += held.numel()
         if self._counters >= _MOST_COUNTERS:
             self._read()
 
     def _read(self) -> None:
         stacks, self._stacks, self._counters = self._stacks, [], 0
         numbers, self._numbers = self._numbers, []
-        copies = on_host([*(stack.numbers for stack in stacks), *(number for number, _ in numbers)])
-        for stack, own, counted in zip(stacks, copies, _occupied(stacks), strict=False):
-            _receive(stack, own.reshape(len(stack.requests), -1).tolist(), counted)
-        for (_, receive), number in zip(numbers, copies[len(stacks) :], strict=True):
-            receive(number[0].item())
+        held = [number for stack in stacks for number in stack.statistics.numbers]
+        copies = iter(on_host([*held, *(number for number, _ in numbers)]))
+        for stack, counted in zip(stacks, _occupied(stacks), strict=True):
+            _receive(stack, list(islice(copies, len(stack.statistics.numbers))), counted)
+        for (_, receive), copy in zip(numbers, copies, strict=True):
+            receive(copy)
 
 
 def _occupied(stacks: Sequence[_Stack]) -> Iterator[list[tuple[Array, Array]]]:
     """For each row of each stack, the places of its counters that are not 0, and these counters."""
     if not stacks:
         return
-    flat = torch.cat([stack.counts.reshape(-1) for stack in stacks])
+    flat = torch.cat([stack.statistics.counts.reshape(-1) for stack in stacks])
     places = flat.nonzero()[:, 0]
     occupied, counts = torch.stack((places, flat[places].long())).cpu().numpy()
     first = 0
     for stack in stacks:
-        rows, width = stack.counts.shape
+        rows, width = stack.statistics.counts.shape
         starts = first + width * np.arange(rows + 1)
         ends = np.searchsorted(occupied, starts)
         yield [
@@ -175,20 +181,28 @@ def _occupied(stacks: Sequence[_Stack]) -> Iterator[list[tuple[Array, Array]]]:
         first = starts[-1]
 
 
-def _receive(stack: _Stack, numbers: Sequence[Sequence[float]], counted: Sequence[tuple[Array, Array]]) -> None:
-    for request, own, (places, counts) in zip(stack.requests, numbers, counted, strict=True):
-        request.receive(_measured(request, stack.entries, Numbers(*own), places, counts))
+def _receive(stack: _Stack, numbers: Sequence[Array], counted: Sequence[tuple[Array, Array]]) -> None:
+    each = zip(*(number.tolist() for number in numbers), strict=True)
+    for request, own, (places, counts) in zip(stack.requests, each, counted, strict=True):
+        request.receive(_measured(request, stack.entries, own, places, counts))
 
 
-def _measured(request: Request, total: int, own: Numbers, places: Array, counts: Array) -> Measured:
+def _measured(request: Request, total: int, numbers: Sequence[float], places: Array, counts: Array) -> Measured:
     """The statistics of one tensor with `total` entries, from its numbers and its occupied counters."""
-    grid, end = request.grid, int(np.searchsorted(places, request.grid.size))
-    keys, in_buckets = places[:end], counts[:end]
-    infinite, nan = _nonfinite(grid, keys, in_buckets)
-    cosines = (mean_cosine(own.length, int(own.samples)),) if request.samples else ()
-    moments, zeros = Moments(total, own.mean, own.squares), total - int(own.nonzero)
+    grid = request.grid
+    (mean, variance, low, high, nonzero, centre), cosines = numbers[:6], _cosines(request.samples, *numbers[6:])
+    negative, end = np.searchsorted(places, (grid.size // 2, grid.size)).tolist()
+    keys = np.concatenate((places[negative:end], places[:negative])) ^ (grid.size // 2)
+    in_buckets = np.concatenate((counts[negative:end], counts[:negative]))
     sizes = _table(places[end:] - grid.size, counts[end:]) if grid.has_magnitudes else None
-    return Measured(moments, own.low, own.high, zeros, infinite, nan, own.centre, keys, in_buckets, sizes, cosines)
+    moments, zeros = Moments(total, mean, variance * total), total - int(nonzero)
+    return Measured(
+        moments, low, high, zeros, *_nonfinite(grid, keys, in_buckets), centre, keys, in_buckets, sizes, cosines
+    )
+
+
+def _cosines(samples: int, silent: float = 0, length: float = 0) -> tuple[float | None, ...]:
+    return (mean_cosine(length * length, samples - int(silent)),) if samples else ()
 
 
 def _nonfinite(grid: Grid, keys: Array, counts: Array) -> tuple[int, int]:

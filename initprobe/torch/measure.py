@@ -242,17 +242,17 @@ class SmallTensors:
             self._there[device] = DeviceTensors(device)
         return self._there[device]
 
-    def later(self, number: Any, receive: Callable[[Any], None]) -> None:
-        """Call `receive` with a number: now, or at `empty` for a number on another device.
+    def later(self, held: Any, receive: Callable[[Any], None]) -> None:
+        """Call `receive`: now, or for a tensor on a CUDA device not later than at `empty`.
 
         Args:
-            number: a number, or a tensor on a CUDA device with one entry.
-            receive: takes a number.
+            held: a small tensor on a CUDA device, which is copied to an array; or anything else.
+            receive: takes it.
         """
-        if isinstance(number, torch.Tensor):
-            self.there(number.device).later(number, receive)
+        if isinstance(held, torch.Tensor):
+            self.there(held.device).later(held, receive)
         else:
-            receive(number)
+            receive(held)
 
     def shape_of(self, tensor: Any) -> tuple[int, ...]:
         """The shape of a tensor; one object for all tensors of this shape."""

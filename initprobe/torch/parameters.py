@@ -90,7 +90,7 @@ def _peaks_there(tensors: Mapping[str, Any]) -> dict[str, float]:
         for group in groups.values()
         for name, norm in zip(group, torch._foreach_norm(list(group.values()), math.inf), strict=True)
     }
-    return {name: float(copy[0]) for name, copy in zip(norms, on_host(list(norms.values())), strict=True)}
+    return {name: float(copy) for name, copy in zip(norms, on_host(list(norms.values())), strict=True)}
 
 
 def _is_small(tensor: Any) -> bool:

@@ -90,7 +90,7 @@ def _differ(tensors: Sequence[Any], others: Sequence[Any]) -> list[bool]:
         for tensor, other in zip(tensors, others, strict=True)
     ]
     flags = iter(on_host([flag for flag in compared if isinstance(flag, torch.Tensor)]))
-    return [bool(next(flags)[0]) if isinstance(flag, torch.Tensor) else flag for flag in compared]
+    return [bool(next(flags)) if isinstance(flag, torch.Tensor) else flag for flag in compared]
 
 
 def _gradients(parts: Inventory) -> Callable[[], None]:

@@ -63,8 +63,8 @@ def _moved(call: Call, numbers: list[int], ndim: int, before: int) -> int:
     return before
 
 
-def dead_share(op: Operation, z: Any, h: Any) -> Any:
-    """Share of the units that are off for every sample and at every position.
+def units_off(op: Operation, z: Any, h: Any) -> Any:
+    """Which units are off for every sample and at every position.
 
     Args:
         op: the activation.
@@ -72,7 +72,8 @@ def dead_share(op: Operation, z: Any, h: Any) -> Any:
         h: its output.
 
     Returns:
-        The share, a tensor if it is on a CUDA device. None for an activation whose units cannot die.
+        True for each unit that is off. An array, but a tensor on a CUDA device, where the host would wait for it.
+        None for an activation whose units cannot die.
     """
     act = op.activation
     if act is None or act.dead_below is None or z.ndim < 2:
@@ -81,14 +82,9 @@ def dead_share(op: Operation, z: Any, h: Any) -> Any:
         z = h  # overwritten in place: 0 where it is off, as dead_below is 0 for all that do so
     others = _axes_but(op.axis, z.ndim)
     if z.is_cpu and z.numel() <= SMALL:
-        highest = np.maximum.reduce(array_of(z), axis=others)
-        return np.count_nonzero(highest <= act.dead_below) / highest.size
-    return _number((z.detach().amax(others) <= act.dead_below).double().mean())
-
-
-def _number(held: Any) -> Any:
-    """The number in a tensor; the tensor itself on a CUDA device, where the host would wait for it."""
-    return held if held.is_cuda else held.item()
+        return np.maximum.reduce(array_of(z), axis=others) <= act.dead_below
+    is_off = z.detach().amax(others) <= act.dead_below
+    return is_off if is_off.is_cuda else is_off.cpu().numpy()
 
 
 @lru_cache
@@ -104,7 +100,7 @@ def saturated_entries(op: Operation, h: Any) -> Any:
         h: output of the activation, a tensor.
 
     Returns:
-        The number, a tensor if it is on a CUDA device.
+        The number; a tensor on a CUDA device, where the host would wait for it.
     """
     band = op.activation.saturation if op.activation else None
     if band is None:
@@ -113,4 +109,5 @@ def saturated_entries(op: Operation, h: Any) -> Any:
         entries = array_of(h)
         return int(np.count_nonzero(entries <= band.low) + np.count_nonzero(entries >= band.high))
     plain = h.detach()
-    return _number((plain <= band.low).sum() + (plain >= band.high).sum())
+    count = (plain <= band.low).sum() + (plain >= band.high).sum()
+    return count if count.is_cuda else int(count)

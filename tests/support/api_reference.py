@@ -7,6 +7,16 @@ from pathlib import Path
 PUBLIC = ("initprobe", "initprobe.torch", "initprobe.testing")
 
 
+def _write_out_methods(public: object) -> None:
+    """Give a class of results the methods of `Shown` as its own; pdoc leaves out what a private class defines."""
+    from initprobe.results.display import Shown
+
+    if isinstance(public, type) and issubclass(public, Shown):
+        for name in ("table", "figure", "to_dataframe"):
+            if hasattr(public, name):
+                setattr(public, name, getattr(public, name))
+
+
 def write(directory: Path) -> None:
     """Write a page per public module."""
     import pdoc
@@ -15,6 +25,7 @@ def write(directory: Path) -> None:
         module = import_module(name)
         for public in module.__all__:  # pdoc does not see names that are loaded on first use
             setattr(module, public, getattr(module, public))
+            _write_out_methods(getattr(module, public))
     pdoc.render.configure(docformat="google", footer_text="initprobe")
     pdoc.pdoc(*PUBLIC, output_directory=directory)
 

@@ -12,36 +12,48 @@ training, by the scale of the random weights. This notebook measures them.""",
 from initprobe import ProbeConfig
 
 result = initprobe.run(ProbeConfig(init="normal:std=0.01", act="tanh", layers=10, width=200))
-print(result.in_a_line())""",
-    """The outputs vanish: each layer multiplies their variance by 200 x 0.01^2 = 0.02. The table has one row per layer,
-with the prediction of mean-field theory beside each measurement.""",
-    """print(result.table(width=100))""",
-    """The figure shows the same: the outputs collapse to a spike at 0.""",
-    """result.figure("output")""",
-    """Each finding has its evidence, its cause and a fix. The fix was probed before it is offered.""",
+result""",
+    """The outputs vanish: each layer multiplies their variance by 200 x 0.01^2 = 0.02. The verdict comes first. The
+table has one row per layer, with the prediction of mean-field theory beside each measurement. In the figure, the
+outputs collapse to a spike at 0.
+
+Each finding has its evidence, its cause and a fix. The fix was measured before it is offered.""",
     """finding = result.diagnosis[0]
 print(finding.evidence, finding.cause, finding.fix, sep="\\n")""",
-    """Several initializers side by side. With tanh, Xavier keeps both variances; with ReLU it is He.""",
+    """Every result has a line, `print(result)`, a text, `result.table()`, and a pandas frame, `result.to_dataframe()`
+(`pip install pandas`). Results with figures have `result.figure(kind)`.""",
+    """print(result)
+result.to_dataframe()[["layer", "output.variance", "theory.output_variance", "output_gradient.variance"]]""",
+    """Several initializers side by side, the worst first. Ten layers of tanh survive with both; ten of ReLU need
+He.""",
     """configs = [
     ProbeConfig(init=init, act=act, layers=10, width=200) for act in ("tanh", "relu") for init in ("xavier", "he")
 ]
 comparison = initprobe.compare(configs)
-print(comparison.table(width=100))
-comparison.figure()""",
-    """Theory alone, without a measurement: the gain of an activation, and what is recommended for a depth.""",
-    """print(initprobe.gain("gelu"))
-print(initprobe.recommend("gelu", layers=20, width=200).summary)""",
-    """Every number is there as a pandas frame (`pip install pandas`).""",
-    """frame = comparison.to_dataframe()
-frame.groupby("title")[["output.variance", "output_gradient.variance"]].agg(["first", "last"])""",
-    """Next: `initprobe tour` in a terminal, your own PyTorch model with `initprobe.torch.probe`, sweeps with
-`initprobe.sweep`.""",
+comparison""",
+    """`diff` says what changed by more than a tolerance, between two results or files of results. The default is
+1%.""",
+    """initprobe.diff(comparison[0], comparison[1], ["verdict", "output.variance", "output_gradient.variance:10%"])""",
+    """Theory alone, without a measurement: which gain suits an activation.""",
+    """initprobe.gain("gelu")""",
+    """Where do very deep networks settle? Below the edge of chaos gradients vanish, above it they explode.""",
+    """import numpy as np
+
+initprobe.phase("tanh", sigma_w=np.linspace(0.5, 3, 60), sigma_b=np.linspace(0, 1, 60)).figure()""",
+    """And which weights are recommended for a depth, with the code that draws them. They were measured too.""",
+    """initprobe.recommend("relu", layers=20, width=200)""",
+    """Next: `initprobe tour` in a terminal, your own PyTorch model with `initprobe.torch.probe`, many runs with
+`initprobe.sweep`, saved results with `initprobe.load`.""",
 )
 
 
 def is_code(number: int) -> bool:
     """Text and code take turns; the first cell is text."""
     return number % 2 == 1
+
+
+def _is_empty(output: dict) -> bool:
+    return output["output_type"] == "display_data" and not any(output["data"].values())
 
 
 def execute() -> None:
@@ -57,6 +69,8 @@ def execute() -> None:
     NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
     for cell in cells:
         cell["metadata"] = {}
+        if "outputs" in cell:  # without the cleared displays of progress bars
+            cell["outputs"] = [output for output in cell["outputs"] if not _is_empty(output)]
     TUTORIAL.write_text(nbformat.writes(notebook), encoding="utf-8")
 
 
