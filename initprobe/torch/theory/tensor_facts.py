@@ -89,7 +89,7 @@ def _open(logits: Any) -> Array:
     numbers = np.atleast_2d(logits.float().cpu().numpy())
     is_open = np.isfinite(numbers) & (numbers > MASKED)
     least = numbers[is_open].min(initial=0.0)
-    return is_open if least > MASKED + _GAP else np.isfinite(numbers) & (numbers > _FAR)
+    return np.asarray(is_open) if least > MASKED + _GAP else np.isfinite(numbers) & (numbers > _FAR)
 
 
 def _equal(tokens: Array) -> Array:
