@@ -133,8 +133,7 @@ def spread(
             map(Spread, _roots(each), bias.tolist())
             for each, bias in zip((*variances, variances[1]), biases, strict=True)
         ]
-        orthogonal = np.array([layer.orthogonal for layer in layers])
-        forward = [list(_forward(noise, *rows, lengths, orthogonal)) for rows in ((Z, ZZ), (H, HH))]
+        forward = [list(_forward(noise, *rows, lengths)) for rows in ((Z, ZZ), (H, HH))]
         of_output, of_gradient = uncertainties(activation, layers, states, lengths)
         # An unstable map makes the bias itself uncertain.
         of_gradient = np.where(of_gradient > 0, np.maximum(of_gradient, np.abs(biases.output)), 0.0)
@@ -175,7 +174,7 @@ def _with_bias(theory: LayerTheory, spread: LayerSpread) -> tuple[LayerTheory, L
     return moved, unbiased
 
 
-def _forward(noise: Noise, first: int, second: int, lengths: Lengths, orthogonal: Array) -> Iterator[Spread]:
+def _forward(noise: Noise, first: int, second: int, lengths: Lengths) -> Iterator[Spread]:
     """Spread of `mean(f^2) - mean(f)^2` at every layer; `first` and `second` are the rows of f and f^2."""
     mean = noise.mean[:, first]
     value = noise.mean[:, second] - mean**2
@@ -185,8 +184,9 @@ def _forward(noise: Noise, first: int, second: int, lengths: Lengths, orthogonal
     within = np.vecdot(np.vecdot(noise.batch, direction[:, None]), direction)
     of_mean = noise.batch[:, first, first] + noise.slope[:, first] ** 2 * lengths.batch
     variance = within / value**2 + (slope / value) ** 2 * lengths.batch
-    # The squared mean is of second order, and all there is where orthogonal weights keep the mean square.
-    variance += orthogonal * 2 * (of_mean / value) ** 2
+    # The squared mean is of second order. It is most of all where the mean square hardly varies: for orthogonal
+    # weights, and on the flat ends of an activation where inputs are alike.
+    variance += 2 * (of_mean / value) ** 2
     drift = np.vecdot(direction, noise.offset + noise.curvature * lengths.single[:, None] / 2)
     bias = slope * lengths.bias + drift - of_mean
     return map(Spread, _roots(variance), (bias / value).tolist())

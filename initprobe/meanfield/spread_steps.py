@@ -162,9 +162,10 @@ class Step:
         variance = shares @ self.squares - mean * mean
         direction = np.zeros((len(shares), 4))
         direction[:, SQUARE], direction[:, MEAN] = shares, -2 * mean * shares
-        sd = square_root(float(between(direction, covariance, direction).sum())) / variance
-        of_mean = shares @ covariance[..., MEAN, MEAN] @ shares
-        return Spread(float(sd), float((np.sum(direction * drift) - of_mean) / variance))
+        of_mean = float(shares @ covariance[..., MEAN, MEAN] @ shares)
+        # The squared mean is of second order, and most where the mean square hardly varies (`finite_width`).
+        noise = float(between(direction, covariance, direction).sum()) + 2 * of_mean * of_mean
+        return Spread(float(square_root(noise) / variance), float((np.sum(direction * drift) - of_mean) / variance))
 
 
 @dataclass(frozen=True)

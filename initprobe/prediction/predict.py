@@ -181,7 +181,7 @@ def _without_gradients(theory: LayerTheory) -> LayerTheory:
 
 
 def with_predictions(
-    config: ProbeConfig, layers: Sequence[LayerStats], prediction: NetworkPrediction | None
+    config: ProbeConfig, layers: Sequence[LayerStats], prediction: NetworkPrediction | None, unequal: float = 0.0
 ) -> tuple[LayerStats, ...]:
     """The measured layers, each with its prediction in `theory`; unchanged where there is no prediction.
 
@@ -189,6 +189,7 @@ def with_predictions(
         config: of the experiment.
         layers: as measured, first to last.
         prediction: None where theory does not apply.
+        unequal: how far the mean log of the inputs of the draws is below the log of their mean.
     """
     if prediction is None:
         return tuple(layers)
@@ -202,13 +203,16 @@ def with_predictions(
     with np.errstate(all="ignore"):
         columns = zip(itertools.count(), layers, prediction.layers, prediction.spreads, strict=False)
         return tuple(
-            layer.model_copy(update={"theory": shares.added(index, _prediction(config, layer, theory, noise))})
+            layer.model_copy(update={"theory": shares.added(index, _prediction(config, layer, theory, noise, unequal))})
             for index, layer, theory, noise in columns
         )
 
 
-def _prediction(config: ProbeConfig, layer: LayerStats, theory: LayerTheory, noise: LayerSpread) -> dict[str, Any]:
+def _prediction(
+    config: ProbeConfig, layer: LayerStats, theory: LayerTheory, noise: LayerSpread, unequal: float
+) -> dict[str, Any]:
     """One layer's prediction, as fields of its record without `output_shares`."""
+    forward, back = (math.hypot(left_out, unequal) for left_out in (noise.underived_output, noise.underived_gradient))
     return {
         **{
             name: _number(getattr(theory, name), zero_is_true=config.zero_init_last or config.branch_factor == 0)
@@ -218,12 +222,8 @@ def _prediction(config: ProbeConfig, layer: LayerStats, theory: LayerTheory, noi
         "output_spread": finite(noise.output.averaged(config.draws).sd),
         "output_gradient_spread": finite(noise.output_gradient.averaged(config.draws).sd),
         "length_slope": finite(theory.length_slope),
-        "z": _z(layer.output, theory.output_variance, noise.output, noise.underived_output)
-        if noise.is_first_order_forward
-        else None,
-        "gradient_z": _z(
-            layer.output_gradient, theory.output_gradient_variance, noise.output_gradient, noise.underived_gradient
-        )
+        "z": _z(layer.output, theory.output_variance, noise.output, forward) if noise.is_first_order_forward else None,
+        "gradient_z": _z(layer.output_gradient, theory.output_gradient_variance, noise.output_gradient, back)
         if noise.is_first_order
         else None,
         "gradient_uncertainty": _factor(max(noise.gradient_uncertainty, noise.underived_gradient)),

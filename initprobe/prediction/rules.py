@@ -135,6 +135,20 @@ def pooled(inputs: Sequence[InputMoments]) -> InputMoments:
     )
 
 
+def inequality(inputs: Sequence[InputMoments], draws: int) -> float:
+    """How far the mean log of the draws' mean squares is below the log of their mean. It is 0 for equal inputs.
+
+    Args:
+        inputs: moments of every batch, draw by draw.
+        draws: number of draws.
+    """
+    of_batches = np.array([float(np.mean(moments.mean_squares)) for moments in inputs])
+    squares = of_batches.reshape(draws, -1).mean(axis=1)
+    if not (squares > 0).all() or not np.isfinite(squares).all():
+        return 0.0
+    return max(float(np.log(squares.mean()) - np.log(squares).mean()), 0.0)
+
+
 def _first_of(inputs: Sequence[InputMoments], name: str) -> Array | None:
     """The first value that is not None."""
     return next((value for moments in inputs if (value := getattr(moments, name)) is not None), None)

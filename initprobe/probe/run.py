@@ -26,7 +26,7 @@ from initprobe.engine.threads import Workers, checked_threads, workers
 from initprobe.meanfield.input_moments import InputMoments, add_moments
 from initprobe.prediction.depth_scales import depth_scales
 from initprobe.prediction.predict import predict_network, with_predictions
-from initprobe.prediction.rules import are_rows_needed, bias_stds, no_theory, pooled
+from initprobe.prediction.rules import are_rows_needed, bias_stds, inequality, no_theory, pooled
 from initprobe.prediction.typical import typical_draw
 from initprobe.probe.buffers import BatchContext, Buffers, WeightGradients
 from initprobe.probe.describe import describe
@@ -140,7 +140,8 @@ def _judged(experiment: Experiment, threads: int | None, progress: Progress | No
         networks = [_probe_network(session, draw) for draw in range(config.draws)]
         inputs = pooled(session.inputs)
         prediction = predict_network(config, experiment.sizes, inputs, experiment.batch * config.batches)
-        layers = with_predictions(config, _measured(session, networks, inputs), prediction)
+        unequal = inequality(session.inputs, config.draws)
+        layers = with_predictions(config, _measured(session, networks, inputs), prediction, unequal)
         scales = depth_scales(config, layers)
         loss = None
         if experiment.task is not None:

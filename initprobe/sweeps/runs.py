@@ -18,7 +18,7 @@ from initprobe.spec import Spec
 Scalar = str | int | float | bool
 # To be raised when a change of initprobe changes results: numbers, statistics or verdicts. Results of an earlier
 # revision in a store are then computed again. tests/sweeps/test_revision.py fails where this was forgotten.
-REVISION = 10
+REVISION = 11
 
 
 @dataclass(frozen=True)

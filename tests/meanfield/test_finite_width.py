@@ -31,12 +31,14 @@ def spreads_of(name, layers, inputs, batch):
 @pytest.mark.parametrize("name, per_layer", [("linear", 2), ("relu", 5)])
 def test_product_law_of_one_input(name, per_layer):
     """`E[M^2]/E[M]^2 = prod (1 + 5/n)` for ReLU with He and one input, 2 in place of 5 for linear. To first order the
-    variance of log M is the sum of 5/n. z of layer L has passed L - 1 of them, and its own 2/n.
+    variance of log M is the sum of 5/n. z of layer L has passed L - 1 of them, and its own 2/n. The squared mean adds
+    the 2/n^2 of a chi^2 of one degree.
     """
     width, depth = 400, 12
     layers = square_net(2.0 if name == "relu" else 1.0, width, depth)
     got = spreads_of(name, layers, InputMoments.noise(), 1)[-1]
-    assert got.preactivation.sd**2 == pytest.approx((per_layer * (depth - 1) + 2) / width, rel=1e-6)
+    expected = (per_layer * (depth - 1) + 2) / width + 2 / width**2
+    assert got.preactivation.sd**2 == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("batch", [1, 10, 1000])
@@ -272,3 +274,20 @@ def test_units_of_long_weights_serve_signal_and_gradient():
     sample = logs_of("tanh", layers, x, draws)[:, 0, FIELDS.index("output_gradient")]
     expected = spreads_of("tanh", layers, InputMoments.measure(x), 300)[0].output_gradient
     assert abs(math.log(np.std(sample, ddof=1) / expected.sd)) < 5 / math.sqrt(2 * draws) + 6 / 100
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_saturated_units_of_inputs_that_are_alike(residual):
+    """The mean square is fixed there, so the squared mean is all chance: without it the SD of z is 5 to 7."""
+    config = {"init": "normal:std=1", "act": "hardtanh", "layers": 2, "width": 100, "input": "digits", "draws": 1}
+    results = (measured(ProbeConfig(**config, residual=residual, seed=seed)) for seed in range(16))
+    scores = np.array([[layer.theory.z for layer in result.layers] for result in results])
+    assert (scores.std(axis=0) < 2).all() and (np.abs(scores) < 5).all()
+
+
+@pytest.mark.parametrize("norm", ["none", "layer"])
+def test_draws_of_closed_branches(norm):
+    """Their outputs are their inputs, whose mean squares differ: the mean log is below the log of the mean."""
+    config = {"init": "he", "act": "relu", "layers": 3, "width": 60, "batch": 60, "residual": True, "norm": norm}
+    result = measured(ProbeConfig(**config, branch_scale=1e-4, draws=4))
+    assert all(abs(layer.theory.z) < 4 for layer in result.layers)
