@@ -181,7 +181,7 @@ def test_load_reads_the_export_of_a_sweep(initprobe, tmp_path):
 def test_load_of_another_file_names_the_fix(text, tmp_path):
     (tmp_path / "other").write_text(text)
     with pytest.raises(
-        InputError, match=r"other: .*load reads result\.json, sweep\.db, and the results that --export-json writes$"
+        InputError, match=r"other:.*load reads result\.json, sweep\.db, and the results that --export-json writes$"
     ):
         load(tmp_path / "other")
 
