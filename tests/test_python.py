@@ -50,13 +50,32 @@ def test_an_object_that_is_no_experiment_is_refused(wrong):
             call(wrong)
 
 
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda config: initprobe.compare(3), "configs: must be a list of experiments"),
+        (lambda config: initprobe.spectrum(config, "x"), "samples: must be a whole number, not 'x'"),
+        (lambda config: initprobe.width(config, 8), "widths: must be at least two different whole numbers"),
+        (lambda config: initprobe.width(config, [8, 2.5]), "widths: must be at least two different whole numbers"),
+        (lambda config: initprobe.width(config, [8, 16], seeds="x"), "seeds: must be a whole number, not 'x'"),
+        (lambda config: initprobe.gain("relu", "x"), "sigma_b: must be at least 0 and below 1, not 'x'"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused_in_a_line(call, said):
+    with pytest.raises(ConfigError) as refused:
+        call(ProbeConfig(init="he", **SMALL))
+    assert str(refused.value).startswith(said) and "\n" not in str(refused.value)
+
+
 def test_compare_without_an_experiment_is_refused():
     with pytest.raises(ConfigError, match="at least one experiment"):
         initprobe.compare([])
 
 
 def test_gain_and_phase_are_those_of_theory():
-    assert initprobe.gain("relu").forward == pytest.approx(math.sqrt(2), rel=1e-12)
+    for act in ("relu", initprobe.ACTIVATIONS["relu"], lambda z: np.maximum(z, 0)):
+        assert initprobe.gain(act).forward == pytest.approx(math.sqrt(2), rel=1e-9)
+        assert initprobe.phase(act, 1.0).chi_1 == pytest.approx(0.5, rel=1e-6)
     diagram = initprobe.phase("tanh", [0.9, 1.1], [0.0, 0.1])
     assert diagram.q.shape == (2, 2) and diagram.settling[0, 0] == "vanishes"
     assert initprobe.phase("relu", math.sqrt(2)).chi_1 == pytest.approx(1, abs=1e-9)
@@ -162,7 +181,7 @@ def test_load_reads_the_export_of_a_sweep(initprobe, tmp_path):
 def test_load_of_another_file_names_the_fix(text, tmp_path):
     (tmp_path / "other").write_text(text)
     with pytest.raises(
-        InputError, match=r"other: .*load reads result\.json, sweep\.db, and the results that --export-json writes$"
+        InputError, match=r"other:.*load reads result\.json, sweep\.db, and the results that --export-json writes$"
     ):
         load(tmp_path / "other")
 

@@ -51,11 +51,6 @@ class Grid(NamedTuple):
     size: int
     has_magnitudes: bool = False
 
-    @property
-    def octave(self) -> int:
-        """Buckets from one power of two to the next. So many hold infinity and NaN, the last ones of each sign."""
-        return 1 << (int(np.finfo(_FLOAT_OF[self.pattern]).nmant) - self.shift)
-
     def moved(self, counts: Array, exponent: int) -> Array:
         """Counts of the same values times `2^exponent`; values that become subnormal are counted next to 0.
 
@@ -66,7 +61,8 @@ class Grid(NamedTuple):
         Returns:
             Counts of the same shape.
         """
-        keys, octave = np.flatnonzero(counts), self.octave
+        keys = np.flatnonzero(counts)
+        octave = 1 << (np.finfo(_FLOAT_OF[self.pattern]).nmant - self.shift)
         magnitude = keys & (self.size // 2 - 1)
         goal = np.where(magnitude >= octave, np.clip(magnitude + exponent * octave, 0, self.size // 2 - 1), magnitude)
         moved = np.zeros_like(counts)

@@ -40,20 +40,13 @@ class Directions:
 
     def mean_cosine(self) -> float | None:
         """Mean cosine over all pairs of different rows; None with fewer than two rows that have a direction."""
-        return None if self.total is None else mean_cosine(float(np.dot(self.total, self.total)), self.rows)
-
-
-def mean_cosine(squared: float, rows: int) -> float | None:
-    """Mean cosine over all pairs of different rows; None with fewer than two, or if an entry is not finite.
-
-    Args:
-        squared: squared length of the sum of their unit vectors.
-        rows: how many there are.
-    """
-    if rows < 2 or not math.isfinite(squared):
-        return None
-    # The rounding of identical rows may exceed 1 by a few units in the last place.
-    return min(max((squared - rows) / (rows * (rows - 1.0)), -1.0), 1.0)
+        if self.total is None or self.rows < 2:
+            return None
+        squared = float(np.dot(self.total, self.total))
+        if not math.isfinite(squared):
+            return None
+        # The rounding of identical rows may exceed 1 by a few units in the last place.
+        return min(max((squared - self.rows) / (self.rows * (self.rows - 1.0)), -1.0), 1.0)
 
 
 def directions(block: Array) -> tuple[Array, int]:

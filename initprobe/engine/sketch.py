@@ -164,15 +164,7 @@ class Sketch:
 
     def add_keys(self, keys: Array) -> None:
         """Add entries by the keys of their buckets, in any order."""
-        self.add_buckets(*np.unique(keys, return_counts=True))
-
-    def add_buckets(self, occupied: Array, counts: Array) -> None:
-        """Add the counts of some buckets.
-
-        Args:
-            occupied: keys of the buckets, ascending.
-            counts: how many entries each of them holds.
-        """
+        occupied, counts = np.unique(keys, return_counts=True)
         if len(self.keys):
             occupied, places = np.unique(np.concatenate((self.keys, occupied)), return_inverse=True)
             counts = np.bincount(places, weights=np.concatenate((self.counts, counts))).astype(np.int64)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from numbers import Integral
 from statistics import fmean
 from typing import Any
 
@@ -18,6 +19,22 @@ from initprobe.results.coordinate_check import CoordinateCheck
 from initprobe.results.summary import Environment
 
 _LARGEST_RATE = 3.4e38  # of float32
+_WIDTHS = "must be at least two different whole numbers above 0, like 64,128,256,512"
+
+
+def widths_of(given: object) -> tuple[int, ...]:
+    """Widths as the caller of `width` gives them.
+
+    Args:
+        given: whole numbers.
+
+    Raises:
+        ConfigError: they are no sequence of whole numbers.
+    """
+    widths = tuple(given) if isinstance(given, Iterable) else (None,)
+    if not all(isinstance(width, Integral) for width in widths):
+        raise ConfigError(_WIDTHS, field="widths")
+    return tuple(map(int, widths))
 
 
 @dataclass(frozen=True)
@@ -42,10 +59,10 @@ class WidthPlan:
 
     def __post_init__(self) -> None:
         if len(set(self.widths)) < max(len(self.widths), 2) or min(self.widths, default=0) < 1:
-            raise ConfigError(
-                "must be at least two different whole numbers above 0, like 64,128,256,512", field="widths"
-            )
+            raise ConfigError(_WIDTHS, field="widths")
         for name in ("seeds", "steps"):
+            if not isinstance(getattr(self, name), Integral):
+                raise ConfigError(f"must be a whole number, not {getattr(self, name)!r}", field=name)
             if getattr(self, name) < 1:
                 raise ConfigError(f"must be at least 1, not {getattr(self, name)}", field=name)
         if self.optimizer not in (None, *NAMES):

@@ -17,8 +17,9 @@ def part_of(progress: Progress | None, number: int, parts: int) -> Progress | No
     return progress and (lambda done, total: progress(number * total + done, parts * total))
 
 
-# Steps of a layer on the backward pass: it has two products, the forward pass one.
-BACK = 2
+# Steps of a layer on the backward pass. It has two products, but the forward pass also draws the weights: at five sizes
+# from 60 x 100 to 10 x 1500 it took 0.97 to 1.09 times the forward pass.
+BACK = 1
 
 
 class Steps:

@@ -141,12 +141,13 @@ def _kept(width: int | None) -> Console:
     return made
 
 
-def say(text: Text, to: Console) -> int:
+def say(text: Text, to: Console, indent: int = LABEL) -> int:
     """Print lines in full, or folded with an indent. A fix is never folded, so that it can be copied.
 
     Args:
         text: may have several lines.
         to: the console.
+        indent: spaces before the second part of a folded line.
 
     Returns:
         The number of printed lines.
@@ -154,7 +155,7 @@ def say(text: Text, to: Console) -> int:
     count = 0
     for line in text.split("\n", allow_blank=True):
         folded = to.fold is not None and not line.plain.startswith("fix ")
-        for part in _folded(line, to.fold or _WIDEST, to) if folded else [line]:
+        for part in _folded(line, to.fold or _WIDEST, to, indent) if folded else [line]:
             to.print(part, soft_wrap=True)
             count += 1
     return count
@@ -171,12 +172,12 @@ def say_labelled(label: str, words: str, to: Console) -> None:
     say(Text.assemble((f"{label:<{LABEL}}", "bold"), visible(words)), to)
 
 
-def _folded(line: Text, width: int, to: Console) -> Iterator[Text]:
+def _folded(line: Text, width: int, to: Console, indent: int) -> Iterator[Text]:
     """Fold a line into lines of at most that width, indented after the first."""
     first, *others = line.wrap(to, width)
     parts = [first]
     if others:
-        parts += [Text(" " * LABEL) + part for part in line[len(first) :].wrap(to, width - LABEL)]
+        parts += [Text(" " * indent) + part for part in line[len(first) :].wrap(to, width - indent)]
     for part in parts:
         part.rstrip()
         yield part

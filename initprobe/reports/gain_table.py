@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from initprobe.formatting import NOTHING, fixed
-from initprobe.reports.console import Console
+from initprobe.reports.console import Console, say
 from initprobe.reports.tables import plain_table
 from initprobe.results.gain import Gain
 
@@ -24,7 +25,7 @@ def print_gains(rows: Sequence[Gain], to: Console) -> None:
         to: the console.
     """
     to.print(_table(rows))
-    to.print(_notes(rows), soft_wrap=True, markup=False)
+    say(Text(_notes(rows)), to, indent=2)
 
 
 _HEADINGS = (
@@ -86,7 +87,7 @@ def _notes(rows: Sequence[Gain]) -> str:
     if unstable:
         lines += [
             "",
-            f"{', '.join(unstable)}: the slope of the length map exceeds 1,",
-            "so no constant gain keeps the scale with depth; try --norm layer or --residual of `initprobe run`.",
+            f"{', '.join(unstable)}: the slope of the length map exceeds 1, "
+            "so no constant gain keeps the scale with depth. Try --norm layer or --residual of `initprobe run`.",
         ]
     return "\n".join(lines)

@@ -88,7 +88,7 @@ def compare(
         >>> [result.healthy for result in pair.results]
         [False, True]
     """
-    if isinstance(configs, ProbeConfig):
+    if isinstance(configs, ProbeConfig) or not isinstance(configs, Iterable):
         raise ConfigError("must be a list of experiments, as in [config]", field="configs")
     experiments = [prepare(config) for config in configs]
     if not experiments:

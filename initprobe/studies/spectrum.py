@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 
 import numpy as np
 
@@ -49,8 +50,10 @@ def check_samples(samples: int) -> None:
     """Check the number of inputs.
 
     Raises:
-        ConfigError: `samples` is below 1.
+        ConfigError: `samples` is no whole number, or below 1.
     """
+    if not isinstance(samples, Integral):
+        raise ConfigError(f"must be a whole number, not {samples!r}", field="samples")
     if samples < 1:
         raise ConfigError(f"must be at least 1, not {samples}", field="samples")
 

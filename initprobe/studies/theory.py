@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from numbers import Real
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
 from initprobe.config.names import activation_of, as_activation
+from initprobe.config.probe_config import ProbeConfig
 from initprobe.errors import ConfigError
 from initprobe.meanfield.gain import NEUTRAL, gain_row
 from initprobe.meanfield.phase import phase_diagram, settled_lengths
@@ -18,12 +20,14 @@ from initprobe.meanfield.phase_diagram import PhaseDiagram
 from initprobe.results.gain import Gain
 from initprobe.spec import Spec
 
+Act = str | Spec | Activation | Callable[[Array], Array]
 
-def gain(act: str | Spec | Activation, sigma_b: float = 0.0) -> Gain:
+
+def gain(act: Act, sigma_b: float = 0.0) -> Gain:
     """The gains of an activation, for square layers and weights of std `gain / sqrt(fan_in)`.
 
     Args:
-        act: a name, `name:key=value,...`, `package.module:name`, or an `Activation`.
+        act: a name, `name:key=value,...`, `package.module:name`, a function, or an `Activation`.
         sigma_b: std of the biases, at least 0 and below 1.
 
     Returns:
@@ -39,7 +43,7 @@ def gain(act: str | Spec | Activation, sigma_b: float = 0.0) -> Gain:
     if not (isinstance(sigma_b, Real) and 0 <= sigma_b < 1):
         reason = ": biases alone would exceed q = 1" if isinstance(sigma_b, Real) and sigma_b >= 1 else ""
         raise ConfigError(f"must be at least 0 and below 1, not {sigma_b!r}{reason}", field="sigma_b")
-    activation, bias = activation_of(as_activation(act)), float(sigma_b)
+    activation, bias = _activation(act), float(sigma_b)
     row, share = gain_row(activation), 1 - bias**2
     settled = settled_lengths(
         activation, [row.mean_removed, *([] if row.torch is None else [row.torch])], bias
@@ -60,7 +64,7 @@ def gain(act: str | Spec | Activation, sigma_b: float = 0.0) -> Gain:
     )
 
 
-def phase(act: str | Spec | Activation, sigma_w: npt.ArrayLike, sigma_b: npt.ArrayLike = 0.0) -> PhaseDiagram:
+def phase(act: Act, sigma_w: npt.ArrayLike, sigma_b: npt.ArrayLike = 0.0) -> PhaseDiagram:
     """Where very deep networks settle: the fixed points over a grid of scales. Poole et al. 2016, arXiv:1606.05340.
 
     Args:
@@ -79,7 +83,14 @@ def phase(act: str | Spec | Activation, sigma_w: npt.ArrayLike, sigma_b: npt.Arr
         [[0.81, 1.14]]
     """
     columns, rows = _scales("sigma_w", sigma_w), _scales("sigma_b", sigma_b)
-    return phase_diagram(activation_of(as_activation(act)), columns, rows)
+    return phase_diagram(_activation(act), columns, rows)
+
+
+def _activation(act: Act) -> Activation:
+    """The activation that is named or given."""
+    if isinstance(act, Activation):
+        return act
+    return ProbeConfig(init="he", act=act).activation if callable(act) else activation_of(as_activation(act))
 
 
 def _scales(field: str, values: npt.ArrayLike) -> Array:

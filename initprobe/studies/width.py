@@ -18,7 +18,7 @@ from initprobe.engine.threads import Workers, checked_threads, workers
 from initprobe.engine.training import BatchGradients, ForwardPass, Learner, forward, gradients
 from initprobe.errors import ConfigError
 from initprobe.formatting import counted
-from initprobe.prediction.width_check import Subject, WidthPlan, coordinate_check
+from initprobe.prediction.width_check import Subject, WidthPlan, coordinate_check, widths_of
 from initprobe.prediction.width_defaults import DEFAULT_SEEDS, DEFAULT_STEPS, DEFAULT_WIDTHS
 from initprobe.prediction.width_scaling import Scaling
 from initprobe.probe.describe import describe
@@ -73,7 +73,7 @@ def width(
         ConfigError: the experiment or an argument is not valid.
         MemoryLimitError: the largest network would not fit in memory.
     """
-    plan = WidthPlan(tuple(widths), seeds, steps, optimizer, lr, try_fixes)
+    plan = WidthPlan(widths_of(widths), seeds, steps, optimizer, lr, try_fixes)
     experiments = [prepare(_at_width(config, each, plan), "widths") for each in plan.widths]
     _check(experiments)
     study = _Study(experiments, plan, mup, checked_threads(threads), progress)

@@ -57,7 +57,7 @@ def load(path: str | Path) -> Loaded:
     try:
         values = parse_json(text, file)
     except InputError as error:
-        raise InputError(f"{error.text}; {_FIX}", file=file) from None
+        raise InputError(f"{error.text}; {_FIX}", file=file, line=error.line) from None
     if isinstance(values, list):
         return _of_list(values, file)
     if isinstance(values, dict) and "runs" in values:

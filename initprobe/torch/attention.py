@@ -24,17 +24,15 @@ def logit_facts(logits: Any) -> dict[str, float]:
     hidden = {"hidden": 1.0} if bool((rows == -math.inf).all(-1).any()) else {}
     open_ = torch.isfinite(rows) & (rows > _MASKED)
     count = open_.sum(-1)
-    kept = (count > 1).nonzero()[:, 0]
-    rows, open_, count = rows[kept], open_[kept], count[kept].double()
+    rows, open_, count = rows[count > 1], open_[count > 1], count[count > 1].double()
     if not len(rows):
         return hidden
-    plain = rows.masked_fill(~open_, 0.0)  # the host would wait for `where` with a number
+    plain = rows.where(open_, 0.0)
     mean = plain.sum(-1, keepdim=True) / count[:, None]
-    std = ((plain - mean).masked_fill(~open_, 0.0).square().sum() / count.sum()).sqrt()
+    std = ((plain - mean).where(open_, 0.0).square().sum() / count.sum()).sqrt()
     weights = rows.masked_fill(~open_, -math.inf).softmax(-1)
     entropy = -(weights * weights.clamp_min(1e-300).log()).sum(-1) / count.log()
-    numbers = torch.stack((std, entropy.mean(), count.mean())).tolist()
-    return dict(zip(("std", "entropy", "keys"), numbers, strict=True)) | hidden
+    return {"std": float(std), "entropy": float(entropy.mean()), "keys": float(count.mean()), **hidden}
 
 
 def attention_facts(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, float]:

@@ -14,10 +14,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import numpy as np
-
 from initprobe.activations.record import Activation
-from initprobe.arrays import Array
 
 if TYPE_CHECKING:
     from initprobe.torch.measure import Track
@@ -176,15 +173,6 @@ class Operation:
     chance: bool = False
     axis: int = -1
     sides: Sequence[Side] = ()
-
-    def add_dead(self, is_off: Array | None) -> None:
-        """Note which units are off in one more draw; None if they cannot die."""
-        if is_off is not None:
-            self.dead = (*self.dead, np.count_nonzero(is_off) / is_off.size)
-
-    def add_saturated(self, entries: Any) -> None:
-        """Note the number of entries in the saturated band in one more draw."""
-        self.saturated += int(entries)
 
 
 def back_from(signal: Signal, after: int = 0) -> Iterator[Signal]:

@@ -1,13 +1,13 @@
 """From a PyTorch tensor to the statistics that every result has. Only this file of the room uses the engine.
 
 A tensor is measured while it exists, block by block, by the code that measures a NumPy layer. No tensor is kept. Small
-tensors, and those on a CUDA device, are copied and measured together. Calls cost more there than the arithmetic.
+tensors are copied and measured together, because for these the calls cost more than the arithmetic.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from statistics import fmean
@@ -23,7 +23,7 @@ from initprobe.engine.magnitudes import Magnitudes
 from initprobe.engine.sketch import Sketch
 from initprobe.engine.small_tensors import add_many, mean_cosines
 from initprobe.engine.threads import Workers, cached, row_blocks
-from initprobe.torch.device_tensors import DeviceTensors, Measured, Request
+from initprobe.torch import device_statistics
 
 _STRIDED, _COUNTED = torch.strided, (torch.float32, torch.float64)
 _CACHED_ENTRIES = 1 << 17  # of a block of a large tensor
@@ -118,7 +118,7 @@ class Track(Sketch):
         self.shape = self.small.shape_of(tensor)
         self.begin_draw()
         if tensor.is_cuda:
-            self._measure_there(tensor, len(tensor) if cosines and tensor.ndim > 1 else 0)
+            self._add_there(tensor.detach(), cosines)
             return
         array = array_of(tensor)
         rows = array.reshape(len(array), -1) if cosines and array.ndim > 1 else array.reshape(-1)
@@ -182,23 +182,13 @@ class Track(Sketch):
 
         self.add(tallies, recount)
 
-    def _measure_there(self, tensor: Any, samples: int) -> None:
+    def _add_there(self, tensor: Any, cosines: bool) -> None:
         """Measure the tensor on its own device; only counts and sums are copied from there."""
-        self.waiting = True
-        self.small.there(tensor.device).add(tensor, Request(self.grid, samples, self.centre, self._receive))
-
-    def _receive(self, own: Measured) -> None:
-        """Add the statistics of the tensor that waited."""
-        self.waiting = False
-        self.correlations = (*self.correlations, *own.cosines)
-        self.infinite += own.infinite
-        self.nan += own.nan
-        if self.nonfinite:
-            return
-        self.add_all_but_counts(own.moments, own.low, own.high, own.zeros, own.centre)
-        self.add_buckets(own.keys, own.counts)
-        if self.magnitudes is not None:
-            self.magnitudes.add(own.magnitudes)
+        rows = device_statistics.entries(tensor)
+        self.add([device_statistics.tally(rows, self)], lambda centre: [device_statistics.counts(rows - centre, self)])
+        if cosines and tensor.ndim > 1:
+            cosine = device_statistics.mean_cosine(rows.reshape(len(tensor), -1))
+            self.correlations = (*self.correlations, cosine)
 
     @property
     def square(self) -> float:
@@ -234,25 +224,6 @@ class SmallTensors:
         self._waiting: dict[tuple[Any, ...], list[tuple[Track, Array]]] = {}
         self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._entries = 0
-        self._there: dict[Any, DeviceTensors] = {}
-
-    def there(self, device: Any) -> DeviceTensors:
-        """The tensors of another device, which are measured there."""
-        if device not in self._there:
-            self._there[device] = DeviceTensors(device)
-        return self._there[device]
-
-    def later(self, held: Any, receive: Callable[[Any], None]) -> None:
-        """Call `receive`: now, or for a tensor on a CUDA device not later than at `empty`.
-
-        Args:
-            held: a small tensor on a CUDA device, which is copied to an array; or anything else.
-            receive: takes it.
-        """
-        if isinstance(held, torch.Tensor):
-            self.there(held.device).later(held, receive)
-        else:
-            receive(held)
 
     def shape_of(self, tensor: Any) -> tuple[int, ...]:
         """The shape of a tensor; one object for all tensors of this shape."""
@@ -288,8 +259,6 @@ class SmallTensors:
                     in_rows.setdefault(rows.shape, []).append((track, rows))
             for alike in in_rows.values():
                 self._add_cosines(alike)
-        for there in self._there.values():
-            there.empty()
 
     def _add_cosines(self, alike: Sequence[tuple[Track, Array]]) -> None:
         """The mean cosine between two rows of each of some arrays of one shape."""

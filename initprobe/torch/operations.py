@@ -28,7 +28,7 @@ from initprobe.torch.modules import Modules
 from initprobe.torch.nested import tensors_in, tensors_in_call
 from initprobe.torch.sums import sides_of
 from initprobe.torch.theory.trace import Trace
-from initprobe.torch.units import axis_after, axis_of, saturated_entries, units_off
+from initprobe.torch.units import axis_after, axis_of, dead_share, saturated_entries
 
 _CONSTANT = Value()
 # Kinds whose output is measured. A view or a part of another kind has the statistics of its source, or none.
@@ -257,8 +257,8 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         """Note what else can be known of an operation while its tensors exist."""
         if op.kind == "activation":
             op.activation = op.activation or module_kinds.activation_of(call.name, call.rest, call.kwargs)
-            self._small.later(units_off(op, call.tensors[0], tensor), op.add_dead)
-            self._small.later(saturated_entries(op, tensor), op.add_saturated)
+            op.dead = (*op.dead, *dead_share(op, call.tensors[0], tensor))
+            op.saturated += saturated_entries(op, tensor)
         elif op.kind == "norm":
             op.eps, op.training = call.eps(), call.training()
         else:

@@ -75,8 +75,8 @@ def _moments(tensor: Any) -> tuple[float, float]:
 
     plain = tensor.detach()
     wide = plain if plain.dtype in (torch.float32, torch.float64) else plain.float()
-    variance, mean = torch.stack(torch.var_mean(wide, correction=0)).tolist()
-    return variance, mean
+    variance, mean = torch.var_mean(wide, correction=0)
+    return float(variance), float(mean)
 
 
 def _axis(product: Operation) -> int:

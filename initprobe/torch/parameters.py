@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from initprobe.errors import ConfigError, InputError
-from initprobe.torch.device_statistics import on_host
 from initprobe.torch.inventory import Inventory
 from initprobe.torch.measure import SMALL, is_shared
 from initprobe.torch.paths import path
@@ -19,7 +18,6 @@ from initprobe.torch.paths import path
 _IN_A_PART = 1 << 20
 _MOST_TOGETHER = 1 << 16  # entries of small tensors that are looked at together
 _PLAIN = torch.Tensor, torch.nn.Parameter
-_REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def void_parameters(parts: Inventory, peaks: Mapping[str, float]) -> dict[str, str]:
@@ -44,7 +42,7 @@ def _void(parts: Inventory, peaks: Mapping[str, float]) -> Iterator[tuple[str, s
         if not math.isfinite(peaks.get(name, math.nan)) and not _is_finite(tensor):
             yield name, "NaN" if bool(torch.isnan(tensor).any()) else "infinities"
     for name, tensor in parts.buffers.items():
-        if math.isnan(peaks.get(name, math.nan)) and _holds_nan(tensor):  # infinities make masks
+        if math.isnan(peaks.get(name, math.nan)) and bool(torch.isnan(_stored(tensor)).any()):  # infinities make masks
             yield name, "NaN"
 
 
@@ -55,42 +53,19 @@ def small_peaks(named_tensors: Iterable[tuple[str, Any]]) -> dict[str, float]:
         named_tensors: tensors or None.
 
     Returns:
-        By name; NaN for a tensor that holds NaN. Large tensors that are on no CUDA device, and those of unusual types,
-        are left out.
+        By name; NaN for a tensor that holds NaN. Large tensors, and those of unusual types, are left out.
     """
     peaks: dict[str, float] = {}
     waiting: dict[str, Any] = {}
-    there: dict[str, Any] = {}
     entries = 0
     for name, tensor in named_tensors:
-        if _is_plain_there(tensor):
-            there[name] = tensor.detach()
-        elif _is_small(tensor):
+        if _is_small(tensor):
             waiting[name] = tensor.detach().numpy().reshape(-1)
             entries += waiting[name].size
         if entries > _MOST_TOGETHER:
             peaks |= _peaks(waiting)
             waiting, entries = {}, 0
-    return peaks | _peaks(waiting) | _peaks_there(there)
-
-
-def _is_plain_there(tensor: Any) -> bool:
-    """Whether it is a common tensor on a CUDA device."""
-    return type(tensor) in _PLAIN and tensor.is_cuda and tensor.dtype in _REAL and tensor.layout is torch.strided
-
-
-def _peaks_there(tensors: Mapping[str, Any]) -> dict[str, float]:
-    """Few kernels for all of them, and the host waits once."""
-    groups: dict[tuple[Any, Any], dict[str, Any]] = {}
-    for name, tensor in tensors.items():
-        if tensor.numel():
-            groups.setdefault((tensor.device, tensor.dtype), {})[name] = tensor
-    norms = {
-        name: norm
-        for group in groups.values()
-        for name, norm in zip(group, torch._foreach_norm(list(group.values()), math.inf), strict=True)
-    }
-    return {name: float(copy) for name, copy in zip(norms, on_host(list(norms.values())), strict=True)}
+    return peaks | _peaks(waiting)
 
 
 def _is_small(tensor: Any) -> bool:
@@ -164,11 +139,6 @@ def check_input(given: Sequence[Any]) -> None:
             places = (~(torch.isfinite(tensor) | masked)).nonzero()
             if len(places):
                 raise InputError(_place_words(tensor, places[0].tolist()))
-
-
-def _holds_nan(tensor: Any) -> bool:
-    """Whether an entry is NaN; whole numbers never are."""
-    return (tensor.is_floating_point() or tensor.is_complex()) and bool(torch.isnan(_stored(tensor)).any())
 
 
 def _check_stored(tensor: Any) -> None:

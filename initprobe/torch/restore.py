@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
-from initprobe.torch.device_statistics import on_host
 from initprobe.torch.inventory import Inventory
 
 
@@ -75,22 +74,12 @@ def _entries(parts: Inventory, parameters: bool) -> Callable[[], None]:
 
     def restore() -> None:
         with torch.no_grad():
-            for tensor, before, differs in zip(tensors, copies, _differ(tensors, copies), strict=True):
-                if differs:
+            for tensor, before in zip(tensors, copies, strict=True):
+                # Sparse tensors cannot be compared.
+                if tensor.layout is not torch.strided or not torch.equal(tensor, before):
                     tensor.copy_(before)
 
     return restore
-
-
-def _differ(tensors: Sequence[Any], others: Sequence[Any]) -> list[bool]:
-    """Whether each tensor differs from another, or is sparse and cannot be compared. A device is waited for once."""
-    compared = [
-        tensor.layout is not torch.strided
-        or ((tensor != other).any() if tensor.is_cuda else not torch.equal(tensor, other))
-        for tensor, other in zip(tensors, others, strict=True)
-    ]
-    flags = iter(on_host([flag for flag in compared if isinstance(flag, torch.Tensor)]))
-    return [bool(next(flags)) if isinstance(flag, torch.Tensor) else flag for flag in compared]
 
 
 def _gradients(parts: Inventory) -> Callable[[], None]:

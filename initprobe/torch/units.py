@@ -63,8 +63,8 @@ def _moved(call: Call, numbers: list[int], ndim: int, before: int) -> int:
     return before
 
 
-def units_off(op: Operation, z: Any, h: Any) -> Any:
-    """Which units are off for every sample and at every position.
+def dead_share(op: Operation, z: Any, h: Any) -> list[float]:
+    """Share of the units that are off for every sample and at every position.
 
     Args:
         op: the activation.
@@ -72,19 +72,18 @@ def units_off(op: Operation, z: Any, h: Any) -> Any:
         h: its output.
 
     Returns:
-        True for each unit that is off. An array, but a tensor on a CUDA device, where the host would wait for it.
-        None for an activation whose units cannot die.
+        One number, or none for an activation whose units cannot die.
     """
     act = op.activation
     if act is None or act.dead_below is None or z.ndim < 2:
-        return None
+        return []
     if z.data_ptr() == h.data_ptr():
         z = h  # overwritten in place: 0 where it is off, as dead_below is 0 for all that do so
     others = _axes_but(op.axis, z.ndim)
     if z.is_cpu and z.numel() <= SMALL:
-        return np.maximum.reduce(array_of(z), axis=others) <= act.dead_below
-    is_off = z.detach().amax(others) <= act.dead_below
-    return is_off if is_off.is_cuda else is_off.cpu().numpy()
+        highest = np.maximum.reduce(array_of(z), axis=others)
+        return [np.count_nonzero(highest <= act.dead_below) / highest.size]
+    return [float((z.detach().amax(others) <= act.dead_below).double().mean())]
 
 
 @lru_cache
@@ -92,15 +91,12 @@ def _axes_but(axis: int, ndim: int) -> tuple[int, ...]:
     return tuple(place for place in range(ndim) if place != axis % ndim)
 
 
-def saturated_entries(op: Operation, h: Any) -> Any:
+def saturated_entries(op: Operation, h: Any) -> int:
     """Number of entries of an activation's output in its saturated band.
 
     Args:
         op: with its activation.
         h: output of the activation, a tensor.
-
-    Returns:
-        The number; a tensor on a CUDA device, where the host would wait for it.
     """
     band = op.activation.saturation if op.activation else None
     if band is None:
@@ -109,5 +105,4 @@ def saturated_entries(op: Operation, h: Any) -> Any:
         entries = array_of(h)
         return int(np.count_nonzero(entries <= band.low) + np.count_nonzero(entries >= band.high))
     plain = h.detach()
-    count = (plain <= band.low).sum() + (plain >= band.high).sum()
-    return count if count.is_cuda else int(count)
+    return int((plain <= band.low).sum() + (plain >= band.high).sum())

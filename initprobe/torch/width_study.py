@@ -14,7 +14,7 @@ from initprobe.diagnosis.width_sizes import Family, NetworkSizes
 from initprobe.errors import ConfigError, MemoryLimitError
 from initprobe.formatting import counted, listed
 from initprobe.importing import user_code
-from initprobe.prediction.width_check import Subject, WidthPlan, coordinate_check
+from initprobe.prediction.width_check import Subject, WidthPlan, coordinate_check, widths_of
 from initprobe.prediction.width_defaults import DEFAULT_SEEDS, DEFAULT_STEPS, DEFAULT_WIDTHS
 from initprobe.prediction.width_scaling import Scaling
 from initprobe.results.coordinate_check import CoordinateCheck
@@ -195,7 +195,7 @@ def width(
         ConfigError: the function, the input or an argument cannot be used.
         MemoryLimitError: the largest network would not fit in memory.
     """
-    plan = WidthPlan(tuple(widths), seeds, steps, optimizer, lr, try_fixes)
+    plan = WidthPlan(widths_of(widths), seeds, steps, optimizer, lr, try_fixes)
     inputs = x if callable(x) and not isinstance(x, torch.Tensor) else None
     loss = LabelLoss("cross-entropy", None, seed) if loss is None else loss
     name = getattr(make, "__name__", "make")

@@ -200,6 +200,7 @@ def test_on_paper_the_figure_fits_a_column():
     figure = checked(seeds=2, steps=2, try_fixes=False).figure(style="paper")
     assert figure.get_figwidth() == pytest.approx(3.3)
     assert_legible(figure)
+    assert_legible(checked(seeds=2, steps=3, try_fixes=False).figure(size=(3.3, 2.5), style="paper"))
     assert {text.get_fontsize() for text in figure.findobj(Text) if text.get_text()} <= {9 * 0.75, 7.5, 10.5 * 0.75}
 
 

@@ -280,7 +280,7 @@ def test_probe_stays_the_same():
     """`initialize` is loaded beside `probe`, lazily."""
     import initprobe.torch
 
-    assert set(initprobe.torch.__all__) == {"initialize", "probe", "width"}
+    assert set(initprobe.torch.__all__) == {"Initialized", "initialize", "probe", "width"}
     assert initprobe.torch.probe is probe
 
 

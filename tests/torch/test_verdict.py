@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch_cases import FAULTY, HEALTHY, Attention, attending, normed_branch, rows  # noqa: E402
 
-from initprobe.engine.threads import Workers  # noqa: E402
+from initprobe.engine.threads import Workers, workers  # noqa: E402
 from initprobe.errors import ConfigError  # noqa: E402
 from initprobe.torch import probe  # noqa: E402
 from initprobe.torch.measure import SmallTensors, Track  # noqa: E402
@@ -190,6 +190,23 @@ def test_attention_of_torch_is_seen_inside():
         result = probe(model, {"query": x, "key": x, "value": x, "need_weights": weights}, threads=1)
         assert [layer.name for layer in result.layers] == ["in_proj_weight", "out_proj"]
         assert "attention-logits" in {finding.rule for finding in above_info(result)}, result.table()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_statistics_on_a_device_are_those_of_numpy(dtype):
+    """By the same code, on the processor: zeros, extremes, buckets, and a mean far from 0."""
+    torch.manual_seed(0)
+    for tensor in (torch.randn(40, 300), 100 + torch.randn(40, 300), torch.randn(40, 300).relu()):
+        with workers(1) as pool:
+            few = SmallTensors(pool)
+            here, there = (Track.like(tensor.to(dtype), 0, few, True) for _ in range(2))
+            here.measure(tensor.to(dtype), cosines=True)
+            few.empty()
+        there.begin_draw()
+        there._add_there(tensor.to(dtype), cosines=True)
+        assert there.counts.tolist() == here.counts.tolist()
+        assert there.variance == pytest.approx(here.variance, rel=1e-6) and there.zeros == here.zeros
+        assert list(there.correlations) == [pytest.approx(here.correlations[0], abs=1e-6)]
 
 
 def test_without_trials_there_is_no_fix():

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 Line = tuple[str, str]
 Section = tuple[str, str, list[Line]]  # title, kind, lines
 _CURVE_REACH, _CURVE_POINTS = 4.0, 801
-_MOST_NAMES = 8
+_MOST_NAMES, _LABEL = 8, 20
 _UNITS = click.IntRange(1, 1_000_000_000)
 _CURVE_Q = (0.1, 1.0, 4.0)
 
@@ -71,7 +71,7 @@ def command(options: ExplainOptions) -> None:
 
     from initprobe.activations.own import reference
     from initprobe.cli import outputs
-    from initprobe.reports.console import console
+    from initprobe.reports.console import console, say
     from initprobe.spec import parse_spec
 
     fmt = outputs.figure_format(options.figure) if options.figure else None
@@ -82,7 +82,7 @@ def command(options: ExplainOptions) -> None:
     for title, kind, lines in sections:
         to.print(Text.assemble((title, "bold"), f", {kind}"), soft_wrap=True)
         for label, text in lines:
-            to.print(f"  {label:<18}{text}", soft_wrap=True, markup=False)
+            say(Text(f"  {label:<{_LABEL - 2}}{text}"), to, indent=_LABEL)
     if options.figure and fmt and figure:
         outputs.write_figure(options.figure, fmt, figure)
 

@@ -33,11 +33,11 @@ from initprobe.reports.figures.panel_grid import (
     draw_bar,
     limits,
     make_grid,
-    title_of,
     verdict_color,
 )
 from initprobe.reports.figures.style import BLACK, GREY, points, power_text, style
 from initprobe.reports.figures.sweep_series import text
+from initprobe.reports.figures.titles import title_of
 from initprobe.reports.log_axis import log_ticks
 from initprobe.reports.people_names import people_name, people_verdict
 from initprobe.results.named_numbers import LOSSES, RATE

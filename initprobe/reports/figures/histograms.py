@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -16,7 +17,7 @@ from initprobe.arrays import Array
 from initprobe.formatting import percent, short
 from initprobe.reports.figures.look import SCREEN, Look
 from initprobe.reports.figures.result_data import HistogramRow, LayerHistogram
-from initprobe.reports.figures.style import BLACK, ORANGE, percent_ticks, small
+from initprobe.reports.figures.style import BEHIND_NOTES, BLACK, ORANGE, POINTS, percent_ticks, small
 from initprobe.reports.layer_blocks import short_name
 
 MOST_PANELS = 12
@@ -24,10 +25,13 @@ _GAP = 0.12
 _SCREEN = 9  # points of labels on a screen; on paper they are smaller
 _MOST_LABELS = 9  # of columns of colour
 _LEAST = 5  # points of a label
+_FEWEST_TICKS = 2  # of a colour bar
 _BAR_ROOM, _BAR_ALONE = 0.8, 0.6  # inches for a colour bar with its label and without it, on a screen
 _TICK = 0.25  # inches from a tick to the next, on a screen
 _ROW = 1.4  # least height of a row of panels with its headings, in inches on a screen
 _NARROW = 0.7  # inches of a panel in which three labels would overlap
+_LINE = 1.0  # heights of a letter from one label to the next
+_LETTER = 0.7  # widths of a letter with some room, in units of its height
 
 
 def is_density(row: HistogramRow, look: Look = SCREEN, share: float = 1.0) -> bool:
@@ -73,9 +77,9 @@ def _draw_panels(axes: Axes, row: HistogramRow, ceiling: float, label: str, colo
     places = _places(row, row.edges)
     lefts = [index * (1 + _GAP) for index in range(len(row.panels))]
     bars, lines = [], []
-    is_narrow = axes.bbox.width / axes.figure.dpi / (per_row * (1 + _GAP)) < _NARROW
+    width = axes.bbox.width / axes.figure.dpi / (per_row * (1 + _GAP))
     for left, panel in zip(lefts, row.panels, strict=True):
-        _label_panel(axes, panel, left, ceiling, is_narrow)
+        _label_panel(axes, panel, left, ceiling, is_narrow=width < _NARROW)
         if panel.shares is not None:
             bars.append(_outline(left + places, np.minimum(panel.shares, ceiling)))
         if panel.predicted is not None:
@@ -84,7 +88,7 @@ def _draw_panels(axes: Axes, row: HistogramRow, ceiling: float, label: str, colo
     axes.add_collection(LineCollection(lines, color=BLACK, lw=0.9), autolim=False)
     frames = [[(x, 0), (x, ceiling), (x + 1, ceiling), (x + 1, 0), (x, 0)] for x in lefts]
     axes.add_collection(LineCollection(frames, color="#BBBBBB", lw=0.8, clip_on=False), autolim=False)
-    _label_ends(axes, row, lefts)
+    _label_ends(axes, row, lefts, width)
     axes.set_xlim(-_GAP / 2, per_row * (1 + _GAP) - _GAP / 2)
     axes.set_ylim(0, ceiling)
     axes.set_xticks([])
@@ -101,13 +105,14 @@ def _outline(edges: Array, heights: Array) -> Array:
     return np.column_stack((np.repeat(edges, 2), np.concatenate(([0], np.repeat(heights, 2), [0]))))
 
 
-def _label_ends(axes: Axes, row: HistogramRow, lefts: Sequence[float]) -> None:
-    """Label both ends and the middle of the axis, below the first and the last panel."""
+def _label_ends(axes: Axes, row: HistogramRow, lefts: Sequence[float], width: float) -> None:
+    """Label both ends and the middle of the axis below the first and the last panel; `width` is in inches."""
     middle = sum(row.ends) / 2
     marks = [(row.ends[0], "left"), (middle, "center"), (row.ends[1], "right")]
-    narrow = axes.bbox.width / axes.figure.dpi / (lefts[-1] + 1) < _NARROW
-    if narrow or max(len(_tick(value)) for value in (middle, *row.ends)) > 4 - (middle != 0):
+    if width < _NARROW or max(len(_tick(value)) for value in (middle, *row.ends)) > 4 - (middle != 0):
         del marks[1]
+    if sum(len(_tick(value)) for value in row.ends) * _LETTER * small() / POINTS > width:
+        marks = [(value, "center") for value, _ in marks]  # half of each label stands outside the panel
     for left in {lefts[0], lefts[-1]}:  # the axis is shared; thirty texts take 0.1 s
         for value, side in marks:
             place = left + float(_places(row, np.array(value)))
@@ -136,7 +141,15 @@ def _label_panel(axes: Axes, panel: LayerHistogram, left: float, ceiling: float,
     notes = [spike.replace(" ", "\n", 1)] if spike else []
     notes += [f"{percent(panel.outside)}%\noutside"] if panel.outside > 0.02 else []
     if notes:
-        axes.text(left + 0.97, 0.95 * ceiling, "\n".join(notes), ha="right", va="top", fontsize=small())
+        place, side = _lowest_third(panel.shares)
+        look: dict[str, Any] = {"va": "top", "fontsize": small(), "bbox": BEHIND_NOTES}
+        axes.text(left + place, 0.95 * ceiling, "\n".join(notes), ha=side, **look)
+
+
+def _lowest_third(shares: Array) -> tuple[float, str]:
+    """Where in a panel a note covers least: place and side, the right one if all are alike."""
+    left, centre, right = (float(part.max()) for part in np.array_split(shares, 3))
+    return min((right, 0.97, "right"), (left, 0.03, "left"), (centre, 0.5, "center"), key=lambda end: end[0])[1:]
 
 
 def _draw_density(axes: Axes, row: HistogramRow, label: str) -> None:
@@ -194,20 +207,23 @@ def _add_colour_bar(axes: Axes, drawn: AxesImage, label: str) -> None:
 
 
 def _round_shares(root: float, most: int) -> Iterator[float]:
-    """Round shares from 0 to the square of `root`, whose square roots are at least `root / most` apart."""
+    """Round shares from 0 to the square of `root`, whose square roots are at least `root / most` apart; two or more."""
     yield 0.0
     last = 0.0
-    for share in (digit * 10.0**power for power in range(-6, 1) for digit in (1, 2, 4, 6) if digit == 1 or power < 0):
-        if last + root / most <= math.sqrt(share) <= root:
+    shares = (digit * 10.0**power for power in range(-6, 1) for digit in (1, 2, 4, 6) if digit == 1 or power < 0)
+    below = [round(share, 9) for share in shares if math.sqrt(share) <= root]
+    for share in below if most > _FEWEST_TICKS else below[-1:]:
+        if last + root / most <= math.sqrt(share) or most <= _FEWEST_TICKS:
             last = math.sqrt(share)
-            yield round(share, 9)
+            yield share
 
 
 def _set_log_ticks(axes: Axes, row: HistogramRow, bend: float) -> None:
     """Set ticks at 0 and at powers of ten, at most four on each side that the axis has."""
     first, last = math.ceil(math.log10(bend)), math.floor(math.log10(row.ends[1]))
     step = max(math.ceil((last - first + 1) / max(min(_most_ticks(axes) // 2, 4), 1)), 1)
-    far = row.stretched(np.array([10.0**last]))[0] / 8  # a tick nearer to 0 would cover its label
+    low, high = row.stretched(row.edges[[0, -1]])
+    far = (high - low) * _LINE * small() / POINTS / (axes.bbox.height / axes.figure.dpi)  # a nearer tick covers the 0
     places = [k for k in range(last, first - 1, -step) if row.stretched(np.array([10.0**k]))[0] > far]
     ticks = [*(-(10.0**k) for k in places), 0.0, *(10.0**k for k in reversed(places))]
     words = [f"{10.0**k:g}" if abs(k) < 3 else f"1e{k}" for k in places]

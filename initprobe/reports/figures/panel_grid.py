@@ -70,6 +70,7 @@ _LEAST_SHARE = 1e-3
 _LEFT, _TOP, _BOTTOM, _RIGHT = 0.85, 0.8, 0.6, 0.25
 _TOP_OF_PANEL = 0.35  # above the first row on paper: the headings of the panels
 _NARROWEST, _LOWEST = 7.5, 0.3
+_LEAST_BETWEEN = 0.5  # for labels of ticks and the heading below them
 _PAPER_COLUMNS = 2
 _PAPER_PANEL = 0.9  # inches: least height
 _SHRINKS = (1.0, 0.9, 0.8, 0.75)  # of letters; labels on paper to 5 points
@@ -231,7 +232,9 @@ def _layout(panels: PanelSizes, labels: Sequence[str], bar: bool, look: Look) ->
     tall = wide * panels.height / panels.width
     tall = tall if on_screen else max(tall, _PAPER_PANEL)
     if height is not None:
-        tall = max((height - top - foot + between) / rows - between, _LOWEST)
+        spare = height - top - foot
+        between = min(between, max((spare - rows * _LOWEST) / max(rows - 1, 1), scale * _LEAST_BETWEEN))
+        tall = max((spare + between) / rows - between, _LOWEST)
     return _Layout(
         width=width,
         height=height or top + rows * (tall + between) - between + foot,
@@ -278,18 +281,6 @@ def line_look(number: int) -> dict[str, Any]:
     """Colour and dashes that tell a line from the lines of other numbers; colours come first."""
     dashes, color = divmod(number, len(CYCLE))
     return {"color": CYCLE[color], "ls": DASHES[dashes % len(DASHES)]}
-
-
-def title_of(name: str, value: str, layer: str = "") -> str:
-    """A title from the name of a sweep, the value shown and its layer; name and layer may be empty.
-
-    Args:
-        name: of a sweep; may be empty.
-        value: what is shown.
-        layer: which layer it is of; may be empty.
-    """
-    where = "" if not layer else f" at {layer}" if layer[-1].isdigit() else f" at the {layer}"
-    return f"{name}: {value}{where}" if name else f"{value}{where}"
 
 
 def columns_of(panels: int) -> int:

@@ -6,6 +6,7 @@ Pennington et al. 2017, arXiv:1711.04735, figure 2.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,7 +20,7 @@ from initprobe.reports.binning import shares
 from initprobe.reports.figures.look import SCREEN, Look
 from initprobe.reports.figures.panel_grid import CYCLE, Key, PanelSizes, clipped, make_grid
 from initprobe.reports.figures.spectrum import draw_density
-from initprobe.reports.figures.style import BLACK, percent_ticks, points, style
+from initprobe.reports.figures.style import BEHIND_NOTES, BLACK, percent_ticks, points, style
 from initprobe.reports.figures.sweep_kinds import SweepRun
 from initprobe.reports.figures.sweep_series import label, varying
 from initprobe.results.spectrum import Spectrum, SpectrumStats
@@ -106,7 +107,8 @@ def _draw(axes: Axes, drawn: Sequence[SpectrumStats], edges: Array, colors: dict
         notes += _notes(stats.layer, heights[stats.layer], ceiling)
         if stats.theory and stats.theory.density:
             draw_density(axes, stats.theory.density, float(edges[1] - edges[0]))
-    axes.text(0.03, 0.97, "\n".join(notes), transform=axes.transAxes, ha="left", va="top", fontsize=points(8))
+    look: dict[str, Any] = {"ha": "left", "va": "top", "fontsize": points(8), "bbox": BEHIND_NOTES if notes else None}
+    axes.text(0.03, 0.97, "\n".join(notes), transform=axes.transAxes, **look)
     axes.set(xlim=(edges[0], edges[-1]), ylim=(0, ceiling))
     percent_ticks(axes)
 

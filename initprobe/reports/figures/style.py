@@ -28,8 +28,11 @@ from initprobe.reports.log_axis import log_ticks, plain_number, power_of_ten
 
 DPI = 100
 FONT = 10.0  # points of letters on a screen
-_POINTS = 72  # per inch
+POINTS = 72  # per inch
 _LINES_PER_TICK = 1.4
+_MOST_X_TICKS = 20
+_LETTER = 0.75  # widths of a letter with some room, in units of its height
+BEHIND_NOTES = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.5}  # the box of words over bars
 _LEAST_SPAN, _ROOM = 0.02, 0.05  # of an axis of losses: of the largest, and of the span at each end
 
 # Okabe & Ito 2008: distinct with any colour vision.
@@ -39,8 +42,10 @@ DASHES = ("-", "--", "-.")
 MARKERS = ("o", "s", "^")
 # Text stays text in an SVG: it can be searched, and edited for a paper. A minus is that of every other text.
 _SVG: dict[Any, Any] = {"svg.fonttype": "none", "axes.unicode_minus": False}
+# Letters of a PDF are outlines of TrueType, which publishers ask for and editors can change.
+_FILES: dict[Any, Any] = {**_SVG, "pdf.fonttype": 42}
 _STYLE: dict[str, Any] = {
-    **_SVG,
+    **_FILES,
     "font.family": "DejaVu Sans",
     "font.size": FONT,
     "svg.hashsalt": "initprobe",
@@ -134,6 +139,16 @@ class Picture(Figure):
         with nullcontext() if _kept else mpl.rc_context(_SVG):
             super().draw(renderer)
 
+    def savefig(self, fname: Any, **settings: Any) -> None:
+        """Save the figure with text that stays text.
+
+        Args:
+            fname: a path or an open binary file.
+            settings: as for matplotlib's own `savefig`.
+        """
+        with nullcontext() if _kept else mpl.rc_context(_FILES):
+            super().savefig(fname, **settings)
+
     def _repr_png_(self) -> bytes:
         return render(self, "png")
 
@@ -200,8 +215,19 @@ def tick_step(axes: Axes, count: int) -> int:
         axes: with the axis.
         count: of its ticks.
     """
-    lines = axes.bbox.height / axes.figure.dpi * _POINTS / float(mpl.rcParams["font.size"])
+    lines = axes.bbox.height / axes.figure.dpi * POINTS / float(mpl.rcParams["font.size"])
     return math.ceil(_LINES_PER_TICK * count / max(lines, 1.0))
+
+
+def most_x_ticks(axes: Axes, letters: int) -> int:
+    """How many labels of the x axis fit beside each other.
+
+    Args:
+        axes: with the axis.
+        letters: of the longest label.
+    """
+    width = axes.bbox.width / axes.figure.dpi * POINTS / float(mpl.rcParams["font.size"])
+    return min(max(int(width / (_LETTER * (letters + 1))), 1), _MOST_X_TICKS)
 
 
 def power_text(log10: float) -> str:

@@ -6,6 +6,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -31,12 +32,19 @@ from initprobe.reports.figures.panel_grid import (
     limits,
     make_grid,
     shades,
-    title_of,
     verdict_color,
 )
-from initprobe.reports.figures.style import BLACK, percent_ticks, points, set_log_ticks, style
+from initprobe.reports.figures.style import (
+    BEHIND_NOTES,
+    BLACK,
+    most_x_ticks,
+    percent_ticks,
+    points,
+    set_log_ticks,
+    style,
+)
 from initprobe.reports.figures.sweep_data import LABEL, DepthLine, DepthPlot, HistogramPanel, HistogramPlot
-from initprobe.reports.figures.titles import fit_title
+from initprobe.reports.figures.titles import fit_title, title_of
 from initprobe.reports.people_names import people_name, people_verdict
 from initprobe.results.named_numbers import VERDICT
 
@@ -177,7 +185,7 @@ def _finish_depth(axes: Axes, plot: DepthPlot, ends: tuple[float, float], first:
     low, high = ends
     room = 0.04 * (high - low)
     axes.set(xlim=(0.5, layers + 0.5), ylim=(low - room, high + room))
-    axes.xaxis.set_major_locator(MaxNLocator(20 if len(plot.panels) <= 1 else 8, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(most_x_ticks(axes, len(str(layers))), integer=True))
     if plot.log:
         set_log_ticks(axes, low - room, high + room)
     axes.grid(axis="y", color="#E5E5E5", lw=0.8)
@@ -228,7 +236,8 @@ def _draw_histograms(axes: Axes, plot: HistogramPlot, panel: HistogramPanel, col
         f"{plot.over} {clipped(panel.title)}" if _bare(panel.title) else clipped(panel.title), fontsize=points(9)
     )
     words = [panel.note, *_beyond(panel, plot.ceiling)]
-    axes.text(0.98, 0.96, "\n".join(words), transform=axes.transAxes, ha="right", va="top", fontsize=points(8))
+    look: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": points(8), "bbox": BEHIND_NOTES}
+    axes.text(0.98, 0.96, "\n".join(words), transform=axes.transAxes, **look)
 
 
 def _bare(title: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
@@ -78,8 +79,7 @@ def phase_figure(
         title = f"{name}: order and chaos at infinite depth"
         grid = make_grid(title, [_note(layers)], PanelSizes(1, 1, *_PHASE), [], bar=True, look=look)
         figure, (axes,) = grid.figure, grid.axes
-        image = _clipped_log(chi_1)
-        extent = (*_cell_edges(sigma_w), *_cell_edges(sigma_b))
+        image, extent = _clipped_log(chi_1), (*_cell_edges(sigma_w), *_cell_edges(sigma_b))
         colors = mpl.colormaps["PuOr_r"].with_extremes(bad="#BBBBBB")
         drawn = axes.imshow(image, origin="lower", extent=extent, aspect="auto", cmap=colors, vmin=-1, vmax=1)
         scale = figure.colorbar(drawn, cax=grid.bar)
@@ -92,13 +92,16 @@ def phase_figure(
         texts, lines = _draw_depths(axes, sigma_w, sigma_b, xi_c, layers)
         texts += _draw_marks(axes, sigma_w, sigma_b, marks, texts)
         texts += _name_edge(axes, sigma_w, sigma_b, whole, texts)
-        _name_phases(axes, sigma_w, sigma_b, image, texts, lines)
+        grey = _name_grey(axes, sigma_w, sigma_b, np.isnan(image), texts)
+        axes.set_title(_GREY if look.style == "paper" and np.isnan(image).any() and not grey else "", size=points(9))
+        _name_phases(axes, sigma_w, sigma_b, image, [*texts, *grey], lines)
         return figure
 
 
 _PHASE = (6.4, 4.6)  # inches
 _POINTS, _DOT = 72, 8  # points per inch, and of a mark
 _BAR = "log chi_1: below 0 ordered, above 0 chaotic (clipped at +-1)"
+_GREY = "grey: q grows without bound"
 _LEAST_SHARE = 0.13  # of the picture's width, into which a word fits
 _ABOVE_1 = 1 + 1e-9  # chi_1 at least, where q grows without bound
 _ROWS = (0.6, 0.5, 0.7, 0.4, 0.8, 0.3, 0.9, 0.2, 0.1)  # shares of the height at which words are tried
@@ -125,7 +128,7 @@ def _depths(layers: int) -> tuple[int, ...]:
 
 def _note(layers: int) -> str:
     depths = ", ".join(str(depth) for depth in _depths(layers))
-    return f"dashed: correlations forget in {depths} layers; grey: q grows without bound"
+    return f"dashed: correlations forget in {depths} layers; {_GREY}"
 
 
 def _within(axis: Array, value: float) -> bool:
@@ -158,10 +161,11 @@ def _name_edge(axes: Axes, sigma_w: Array, sigma_b: Array, log_chi: Array, texts
     edges = [
         (row, int(place)) for row in _rows(sigma_b) for place in np.flatnonzero(np.diff(np.sign(log_chi[row])) > 0)[:1]
     ]
-    look: dict[str, Any] = {"textcoords": "offset points", "fontsize": points(10), "weight": "bold", "bbox": _PAPER}
+    look: dict[str, Any] = {"textcoords": "offset points", "weight": "bold", "bbox": _PAPER}
     look |= {"va": "center", "zorder": 8, "arrowprops": {"arrowstyle": "-"}}
     at_edge = [
-        partial(axes.annotate, "edge of chaos", (sigma_w[place], sigma_b[row]), (x, 0), ha=side, **look)
+        partial(axes.annotate, "edge of chaos", (sigma_w[place], sigma_b[row]), (x, 0), ha=side, fontsize=size, **look)
+        for size in (points(10), points(8))
         for row, place in edges
         for x, side in ((14, "left"), (-14, "right"))
     ]
@@ -171,16 +175,18 @@ def _name_edge(axes: Axes, sigma_w: Array, sigma_b: Array, log_chi: Array, texts
 def _name_phases(
     axes: Axes, sigma_w: Array, sigma_b: Array, image: Array, texts: Sequence[Bbox], lines: Sequence[Bbox]
 ) -> None:
-    """Write `order` and `chaos` where they are, and name the grey region. They cover no text and no line."""
-    boxes = [*texts, *_name_grey(axes, sigma_w, sigma_b, np.isnan(image), texts)]
+    """Write `order` and `chaos` where they are: on no text, and on no line if there is such a place."""
+    boxes = list(texts)
     for word, sign in (("order", -1), ("chaos", 1)):
         cells = [(row, place) for row in _rows(sigma_b) for place in _spread(np.sign(image[row]) == sign)]
-        look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": points(13), "style": "italic", "zorder": 8}
+        look: dict[str, Any] = {"ha": "center", "va": "center", "style": "italic", "zorder": 8}
         inside = [
-            partial(axes.text, sigma_w[place], sigma_b[row], word, color=_readable(float(image[row, place])), **look)
-            for row, place in cells
+            partial(axes.text, sigma_w[x], sigma_b[y], word, color=_readable(float(image[y, x])), fontsize=size, **look)
+            for size in (points(13), points(9))
+            for y, x in cells
         ]
-        boxes += _written(inside, [*boxes, *lines])
+        free = _tried(inside, [*boxes, *lines], axes.get_window_extent())
+        boxes += free or _written(inside[len(cells) :], boxes, axes.get_window_extent())
 
 
 def _name_grey(axes: Axes, sigma_w: Array, sigma_b: Array, grey: Array, texts: Sequence[Bbox]) -> list[Bbox]:
@@ -280,7 +286,26 @@ def _draw_depths(axes: Axes, sigma_w: Array, sigma_b: Array, xi_c: Array, layers
     levels = [level for level in sorted(set(_depths(layers))) if finite.size and finite.min() < level < finite.max()]
     if not levels:
         return [], []
-    lines = axes.contour(sigma_w, sigma_b, depths, levels=levels, colors="#333333", linewidths=1, linestyles="--")
-    labels = axes.clabel(lines, fmt="%g", fontsize=points(9))
+    draw = partial(axes.contour, sigma_w, sigma_b, depths, levels=levels, colors="#333333", linewidths=1)
+    lines, labels = _labelled(partial(draw, linestyles="--"), levels)
     drawn = [axes.transData.transform(path.vertices).tolist() for path in lines.get_paths() if len(path)]
-    return list(map(_extent, labels)), [Bbox.from_bounds(x, y, 1, 1) for points in drawn for x, y in points]
+    return labels, [Bbox.from_bounds(x, y, 1, 1) for points in drawn for x, y in points]
+
+
+def _labelled(draw: Callable[[], ContourSet], levels: Sequence[int]) -> tuple[ContourSet, list[Bbox]]:
+    """Contours with their labels, and the places of these. A level whose labels would touch others has none."""
+    lines = draw()
+    boxes: dict[str, list[Bbox]] = {}
+    for label in lines.clabel(fmt="%g", fontsize=points(9)):
+        boxes.setdefault(label.get_text(), []).append(_extent(label))
+    clear: list[int] = []
+    for level in levels:
+        others = [box for each in clear for box in boxes[f"{each}"]]
+        own = boxes.get(f"{level}", [])
+        if own and not any(box.overlaps(other) for box in own for other in others):
+            clear.append(level)
+    if len(clear) < len(levels):  # labels leave gaps in their lines
+        lines.remove()
+        lines = draw()
+        lines.clabel(clear, fmt="%g", fontsize=points(9))
+    return lines, [box for level in clear for box in boxes[f"{level}"]]

@@ -58,10 +58,23 @@ def fit_words(figure: Figure) -> None:
     for axes in figure.axes:
         room = axes.get_window_extent()
         for text, length in ((axes.xaxis.label, room.width), (axes.yaxis.label, room.height), (axes.title, room.width)):
-            if text is axes.xaxis.label and _length(text) > _BEYOND * length:
+            least = 1.0 if text is axes.xaxis.label else _LEAST / float(text.get_fontsize())
+            if text is not axes.title and least * _length(text) > _BEYOND * length:
                 text.set_text(textwrap.fill(text.get_text(), len(text.get_text()) // 2 + 3))
             if (share := _BEYOND * length / max(_length(text), 1.0)) < 1:
                 text.set_fontsize(max(share * float(text.get_fontsize()), _LEAST))
+
+
+def title_of(name: str, value: str, layer: str = "") -> str:
+    """A title from the name of a sweep, the value shown and its layer; name and layer may be empty.
+
+    Args:
+        name: of a sweep; may be empty.
+        value: what is shown.
+        layer: which layer it is of; may be empty.
+    """
+    where = "" if not layer else f" at {layer}" if layer[-1].isdigit() else f" at the {layer}"
+    return f"{name}: {value}{where}" if name else f"{value}{where}"
 
 
 def fit_title(axes: Axes) -> None:

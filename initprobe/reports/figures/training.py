@@ -55,6 +55,7 @@ def _draw_losses(axes: Axes, course: Course) -> None:
     else:
         axes.set_ylim(*loss_limits([*losses, best]))
         axes.yaxis.set_major_locator(MaxNLocator(max(min(int(axes.bbox.height / axes.figure.dpi / 0.25), 8), 1)))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.set_xlabel(f"step of plain SGD, rate {course.learning_rate:g}")
     axes.set_ylabel("loss")
     axes.grid(axis="y", color="#E5E5E5", lw=0.8)

@@ -19,7 +19,7 @@ from initprobe.arrays import Array
 
 MOST_PLACES = 64  # of an axis whose places are followed one by one
 _ALONE = 8  # first places that stand alone
-_GROUPS = 48  # at most; more where an axis has more than their square
+_GROUPS = 32  # at most; more where an axis has more than their square
 
 
 @lru_cache(maxsize=256)

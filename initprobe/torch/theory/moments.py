@@ -75,6 +75,8 @@ class Moments:
             the gradient of queries: their relative growth, because keys and values are made of the same tokens.
         rise: of a gradient, how the squared slope that it went back through grows with the variance of its input.
             Behind a small kernel, it is times the mean share of one entry in a unit.
+        aligned: of a gradient, mean squared correlation of two samples by chance. Each product with weights brings
+            all samples closer to one direction, up to its sign.
         against: of a measured gradient, that a norm of each unit gave it. Units with large weights have small ones.
     """
 
@@ -94,6 +96,7 @@ class Moments:
     fresh: float = 0.0
     common: float = 0.0
     rise: float = 0.0
+    aligned: float = 0.0
     against: bool = False
 
     @property
@@ -194,6 +197,7 @@ class Moments:
             shared=self.shared,
             common=self.common,
             rise=self.rise,
+            aligned=self.aligned,
         )
 
 

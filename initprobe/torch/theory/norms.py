@@ -15,6 +15,7 @@ from initprobe.torch.theory.places import axes_by_place, deviations, settled, we
 from initprobe.torch.theory.regrouping import regrouped
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, constant, first, names
 from initprobe.torch.theory.trace import Constant, Node
+from initprobe.torch.theory.unit_norms import of_each_unit
 
 _REDUCED = ("mean", "var", "std", "sum", "norm", "vector_norm", "linalg_vector_norm")
 
@@ -38,7 +39,10 @@ def normalised(given: Moments, axes: Sequence[int], eps: float, centred: bool = 
         return Moments(given.shape, 0.0, np.zeros_like(pairs)), np.ones(())
     mean = 0.0 if centred else given.mean / own**0.5
     levels = {axis: level for axis, level in held_levels.items() if axis in axes}  # each other place has its own norm
-    return Moments(given.shape, mean, settled(given, pairs / variance), levels=levels, shared=given.shared), variance
+    normal = settled(given, pairs / variance)
+    if is_even and 0 in axes and 1 not in axes:  # batch norm
+        normal = of_each_unit(normal, given.shape, axes)
+    return Moments(given.shape, mean, normal, levels=levels, shared=given.shared), variance
 
 
 def denormalised(

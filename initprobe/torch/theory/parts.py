@@ -191,6 +191,8 @@ def _spread_out(pairs: Array, axis: int, size: int, whole: int, step: int) -> Ar
         size, whole: places of the part and of the tensor.
         step: places of the tensor from one place of the part to the next.
     """
+    if step > 1 and pairs.shape[axis] == 2:  # neighbours of a place that is taken are not taken
+        pairs = pairs.take(np.minimum(np.arange(size), 1), axis)
     have = pairs.shape[axis]
     shape = [-1 if place == axis else 1 for place in range(pairs.ndim)]
     if have == size > 2:

@@ -115,13 +115,26 @@ def uncurved(bent: Bent, gradient: Moments) -> Moments:
     factor *= 1 + gradient.rise * at.together  # the slopes after a small kernel depend on those before
     if factor != 1:
         made = strengthened(made, shaped, factor)
-    return Moments(gradient.shape, 0.0, made, noise, along=along, masked=bent, levels=levels, rise=at.slope_growth)
+    back = Moments(gradient.shape, 0.0, made, noise, along=along, masked=bent, levels=levels, rise=at.slope_growth)
+    aligned = _still_aligned(gradient, at, correlation)
+    return back.changed(aligned=aligned) if aligned else back
+
+
+def _still_aligned(gradient: Moments, at: Expectations, correlation: Array) -> float:
+    """`aligned` behind slopes: where samples have other slopes they part, and equal slopes leave fewer units."""
+    total = float(at.slope_powers.sum())
+    if not gradient.aligned or total <= 0:
+        return 0.0
+    other = correlation[(-1, *(0,) * (correlation.ndim - 1))].reshape(1)  # of the same unit in another sample
+    kept = gradient.aligned * (dual(at.slope_powers, other).item() / total) ** 2
+    fewer = dual(at.slope_square_powers, other).item() / total**2 / gradient.shape[-1]
+    return float(kept + (1 - kept) * max(fewer, 0.0))
 
 
 def _slope_noise(gradient: Moments, at: Expectations, correlation: Array) -> float:
     """Variance of the log of the mean squared slope, over units; samples that are alike have the same slopes."""
     square = float(at.slope_powers.sum())
-    own = gradient.average(dual(at.slope_square_powers, correlation))
+    own = gradient.average(dual(at.slope_square_powers, correlation)) * (1 + 2 * gradient.aligned)
     return max(own, 0.0) / square**2 if square > 0 else 0.0
 
 

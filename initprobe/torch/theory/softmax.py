@@ -104,7 +104,10 @@ def rounded(std: float) -> float:
 
 
 def _overlaps(visible: Array, keys: int) -> tuple[float, float]:
-    """Mean product of two equal weights of a key: of the same query, and of two queries."""
+    """Mean product of two equal weights of a key: of the same query, and of two queries. Windows are averaged."""
+    if visible.ndim == 3:
+        each = np.array([_overlaps(window, keys) for window in visible]).mean(0)
+        return float(each[0]), float(each[1])
     queries = len(visible)
     uniform = visible / np.maximum(visible.sum(1, keepdims=True), 1)
     own = float((uniform**2).sum())
@@ -135,6 +138,7 @@ def _rows(logits: Moments, visible: Array | None) -> _Rows:
         same = other = 1 / (max(int(visible.sum()), 1) * keys)
     else:
         same, other = _overlaps(visible, keys)
+    visible = visible.reshape(-1, keys)
     base = np.full(spread.shape, same)
     if ndim > 1 and spread.shape[-2] > 1:
         base[..., 1, :] = other
@@ -155,7 +159,7 @@ def weights_of(logits: Moments, visible: Array | None) -> Moments:
 
     Args:
         logits: moments of the logits; the last axis is that of the keys.
-        visible: True for keys that a query sees, `(queries, keys)`; None for all.
+        visible: True for keys that a query sees, `(queries, keys)`; None for all. Windows may come first.
 
     Raises:
         NoRule: the mask has another shape than the logits.

@@ -21,7 +21,9 @@ _OTHERS = frozenset(("embedding", "embedding_bag", "softmax", "scaled_dot_produc
 WITH_FACTS = _OTHERS | module_kinds.RECURRENCES | WITH_PLACES
 # What is added to logits up to this masks them: exp of it is lost beside 1, but in numbers of 64 bits.
 MASKED = -40.0
-_FAR = -1e4  # logits up to this are masked
+_MOST_OPEN = 1 << 17  # logits that are looked at
+_GAP = 20.0  # between masked logits and all others
+_FAR = -1e4  # logits up to this are masked, however far apart the others lie
 
 
 def tensor_facts(call: Call) -> Mapping[str, Array]:
@@ -44,10 +46,10 @@ def tensor_facts(call: Call) -> Mapping[str, Array]:
     if call.name == "embedding" and call.args:
         return {"equal": _equal(call.args[0].detach().cpu().numpy())}
     if call.name == "softmax" and call.tensors[0].ndim > 1:
-        return {"open": _open(call.tensors[0].detach(), _FAR)}
+        return {"open": _open_windows(call.tensors[0].detach())}
     if call.name == "scaled_dot_product_attention":
         mask = call.kwargs.get("attn_mask", call.args[3] if len(call.args) > 3 else None)
-        return {} if mask is None else {"open": _open(mask.detach(), MASKED)}
+        return {} if mask is None else {"open": _open(mask.detach())}
     return {}
 
 
@@ -63,12 +65,31 @@ def _gates(call: Call) -> Array:
     return made
 
 
-def _open(logits: Any, least: float) -> Array:
-    """Which logits of the first sample are not masked, `(queries, keys)`."""
+def _open_windows(logits: Any) -> Array:
+    """The same as `_open` for several samples or windows, `(windows, queries, keys)`, where masks differ."""
+    first = logits
+    while first.ndim > 3:
+        first = first[:, 0]
+    count = max(min(len(first), _MOST_OPEN // max(first[0].numel(), 1)), 1)
+    if first.ndim < 3 or count == 1:
+        return _open(logits)
+    windows = np.array([_open(first[round(place)]) for place in np.linspace(0, len(first) - 1, count)])
+    return np.asarray(windows if (windows != windows[0]).any() else windows[0])
+
+
+def _open(logits: Any) -> Array:
+    """Which logits of the first sample are not masked, `(queries, keys)`.
+
+    They are booleans, or numbers that are added to logits, or logits. Masked ones lie far below all others.
+    """
     while logits.ndim > 2:
         logits = logits[0]
-    visible = logits if logits.dtype == torch.bool else torch.isfinite(logits) & (logits > least)
-    return np.atleast_2d(visible.cpu().numpy())
+    if logits.dtype == torch.bool:
+        return np.atleast_2d(logits.cpu().numpy())
+    numbers = np.atleast_2d(logits.float().cpu().numpy())
+    is_open = np.isfinite(numbers) & (numbers > MASKED)
+    least = numbers[is_open].min(initial=0.0)
+    return np.asarray(is_open) if least > MASKED + _GAP else np.isfinite(numbers) & (numbers > _FAR)
 
 
 def _equal(tokens: Array) -> Array:

@@ -14,7 +14,6 @@ import torch
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
 from initprobe.torch.call_kinds import Call
-from initprobe.torch.device_statistics import on_host
 from initprobe.torch.graph import Operation, Value
 from initprobe.torch.measure import Track, array_of, is_measured
 from initprobe.torch.theory.known_entries import is_mask, measured_moments, uneven
@@ -149,8 +148,7 @@ class Trace:
         self._open = True
         self._constants: dict[int, Constant] = {}  # by the id of a tensor
         self._held: list[Any] = []  # these tensors, so that no other gets the id of one
-        # Constants by size and device, and copies of their entries.
-        self._waiting: dict[tuple[int, Any], tuple[list[Constant], list[Any]]] = {}
+        self._waiting: dict[int, tuple[list[Constant], list[Array]]] = {}  # constants by size, and their entries
         self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # one object for all tensors of a shape
 
     def given(self, tensor: Any, value: Value) -> None:
@@ -218,7 +216,7 @@ class Trace:
         if self._open:
             self.results = [value.node for value in values if value.node is not None]
         for constants, rows in self._waiting.values():
-            _measure(constants, _stacked(rows))
+            _measure(constants, np.array(rows, np.float64))
         self._open = False
         self._constants.clear()
         self._held.clear()
@@ -278,18 +276,15 @@ class Trace:
         return constant
 
     def _constant(self, tensor: Any) -> Constant:
-        """A constant. A small vector waits, because for these the calls cost more than the arithmetic.
-
-        So does a vector on a CUDA device, as the host waits for each copy from there.
-        """
+        """A constant. A small vector waits, because for these the calls cost more than the arithmetic."""
         shape = tuple(tensor.shape)
         if not is_measured(tensor) or tensor.layout is not torch.strided:
             return Constant(shape)
-        if len(shape) == 1 and shape[0] <= (_MOST_ENTRIES if tensor.is_cuda else _SMALL):
+        if len(shape) == 1 and shape[0] <= _SMALL:
             made = Constant(shape, count=shape[0])
-            constants, rows = self._waiting.setdefault((shape[0], tensor.device), ([], []))
+            constants, rows = self._waiting.setdefault(shape[0], ([], []))
             constants.append(made)
-            rows.append(tensor.detach().clone() if tensor.is_cuda else array_of(tensor).copy())
+            rows.append(array_of(tensor).copy())
             return made
         flat = tensor.detach().reshape(-1)
         entries = array_of(flat[:: max(flat.numel() // _MOST_ENTRIES, 1)])
@@ -325,11 +320,6 @@ def _tensor_of(constant: Constant, call: Call) -> Any:
     """The tensor of a constant among the arguments of a call."""
     pairs = zip(call.tensors, call.values, strict=True)
     return next((each for each, value in pairs if value.node is None and tuple(each.shape) == constant.shape), None)
-
-
-def _stacked(rows: Sequence[Any]) -> Array:
-    """Rows of one size, which are arrays, or tensors on a device."""
-    return np.array(on_host(rows) if isinstance(rows[0], torch.Tensor) else rows, np.float64)
 
 
 def _measure(constants: Sequence[Constant], rows: Array) -> None:

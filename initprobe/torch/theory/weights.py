@@ -134,8 +134,10 @@ def _linear_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
         return
     weights, axis = weights_of_product(held), len(source.shape) - 1
     same, other = _summed(gradient, axis, node.shape[-1], weights)
-    moments = Moments(source.shape, 0.0, _joined(same, other, axis, source.shape[-1]))
-    yield source, moments.with_noise(gradient.noise + gaussian_noise(moments))
+    units = source.shape[-1]
+    aligned = gradient.aligned + (1 - gradient.aligned) / units
+    moments = Moments(source.shape, 0.0, _joined(same, other, axis, units), aligned=aligned)
+    yield source, moments.with_noise(gradient.noise + gaussian_noise(moments) + 2 * gradient.aligned / units)
 
 
 def _convolution(node: Node) -> tuple[Node, Constant, Any, list[Window], bool]:

@@ -45,9 +45,8 @@ def _layers_of_equal_units(case: Case) -> Iterator[tuple[Layer, int, int]]:
     """Each layer of which half the units or more equal others: the layer, its units, and how many differ."""
     import torch
 
-    weights = [(layer, weight) for layer in case.layers if (weight := _by_unit(case, layer)) is not None]
-    for (layer, weight), entries in zip(weights, _end_entries([weight for _, weight in weights]), strict=True):
-        keys = None if _differ(*entries) else _unit_keys(case, layer, weight)  # None as nearly always
+    for layer in case.layers:
+        keys = _unit_keys(case, layer)
         if keys is None or case.is_explained(layer):
             continue
         distinct = len(torch.unique(keys))
@@ -55,10 +54,18 @@ def _layers_of_equal_units(case: Case) -> Iterator[tuple[Layer, int, int]]:
             yield layer, len(keys), distinct
 
 
-def _unit_keys(case: Case, layer: Layer, weight: Any) -> Any:
-    """A number for each unit, equal for equal units only: a tensor of shape `(units,)`. None if they are not equal."""
+def _unit_keys(case: Case, layer: Layer) -> Any:
+    """A number for each unit, equal for equal units only: a tensor of shape `(units,)`.
+
+    None for layers whose units may be equal. Those of depthwise convolutions are given different channels.
+    """
     import torch
 
+    weight = _by_unit(case, layer)
+    if weight is None or len(weight) < 2:
+        return None
+    if _ends_differ(weight):  # as nearly always
+        return None
     flat = weight.reshape(len(weight), -1)
     if not bool((flat[1] == flat[0]).all() | (flat[-1] == flat[0]).all() | (flat[-1] == flat[-2]).all()):
         return None
@@ -70,28 +77,11 @@ def _unit_keys(case: Case, layer: Layer, weight: Any) -> Any:
     return keys
 
 
-def _end_entries(weights: Sequence[Any]) -> Iterator[list[float]]:
-    """Of each weight, the first entries of the two units at each end. A device is waited for once."""
-    from initprobe.torch.device_statistics import on_host
-    from initprobe.torch.measure import is_shared
-
-    columns = [weight[(slice(None), *_first(weight))] for weight in weights if not is_shared(weight)]
-    copies = iter(on_host([pair for column in columns for pair in (column[:2], column[-2:])]))
-    for weight in weights:
-        if is_shared(weight):  # NumPy takes entries in a quarter of the time
-            yield weight.numpy()[([0, 1, -2, -1], *_first(weight))].tolist()
-        else:
-            yield [*next(copies).tolist(), *next(copies).tolist()]
-
-
-def _first(weight: Any) -> list[int]:
-    """The place of the first entry of a unit."""
-    return [0] * (weight.ndim - 1)
-
-
-def _differ(first: float, second: float, one_before: float, last: float) -> bool:
-    """Whether the neighbours at each end differ, and the outermost."""
-    return first != second and one_before != last and first != last
+def _ends_differ(weight: Any) -> bool:
+    """Whether the first entries of the two units at each end differ: the neighbours, and the outermost."""
+    place: tuple[Any, ...] = ([0, 1, -2, -1], *([0] * (weight.ndim - 1)))
+    first, second, one_before, last = _quickly_indexed(weight)[place].tolist()
+    return bool(first != second and one_before != last and first != last)
 
 
 def _quickly_indexed(weight: Any) -> Any:
@@ -102,16 +92,7 @@ def _quickly_indexed(weight: Any) -> Any:
 
 
 def _by_unit(case: Case, layer: Layer) -> Any:
-    """The weight with units along its first axis.
-
-    None where the layout is not known, and for layers whose units may be equal. Those of depthwise convolutions are
-    given different channels.
-    """
-    weight = _laid_out(case, layer)
-    return None if weight is None or len(weight) < 2 else weight
-
-
-def _laid_out(case: Case, layer: Layer) -> Any:
+    """The weight with units along its first axis; None where the layout is not known."""
     op, parameter = layer.op, case.parameters.get(layer.op.leaf or "")
     if parameter is None or parameter.ndim < 2 or layer.is_embedding or op.kind == "recurrence":
         return None

@@ -152,12 +152,14 @@ class Gated(nn.Module):
 class SelfAttention(nn.Module):
     """Attention with peaked weights, by the function or by hand; keys and values are made of the same tokens."""
 
-    def __init__(self, heads, scale, by_hand):
+    def __init__(self, heads, scale, by_hand, lowest=0.0):
         super().__init__()
         self.x, self.query, self.key, self.value, self.out = (nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(5))
         for layer in self.children():
             nn.init.normal_(layer.weight, std=WIDTH**-0.5)
         self.heads, self.scale, self.by_hand = heads, scale * (WIDTH / heads) ** -0.5, by_hand
+        self.mask = torch.zeros(40, 40)
+        self.mask[:, 30:] = lowest
 
     def forward(self, x):
         x = self.x(x)
@@ -166,7 +168,8 @@ class SelfAttention(nn.Module):
         )
         query, key, value = parts
         if self.by_hand:
-            made = (query @ key.transpose(-1, -2) * self.scale).softmax(-1) @ value
+            logits = query @ key.transpose(-1, -2) * self.scale
+            made = (logits + self.mask if self.mask.any() else logits).softmax(-1) @ value
         else:
             made = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
         return self.out(made.transpose(1, 2).flatten(2))
@@ -205,6 +208,26 @@ class Excited(nn.Module):
         return self.out((x * gate[..., None, None]).transpose(1, 3))
 
 
+class Merged(nn.Module):
+    """Four neighbours are merged, as in Swin. Each has weights of its own, so neighbours have unlike gradients."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.merge = nn.Conv2d(64, 256, 1), nn.Linear(1024, 256)
+
+    def forward(self, x):
+        x = self.first(x)
+        x = F.interpolate(F.avg_pool2d(x, 2), scale_factor=2).permute(0, 2, 3, 1)
+        parts = [x[:, row::2, column::2, :] for row in (0, 1) for column in (0, 1)]
+        return self.merge(torch.cat(parts, -1)).mean((1, 2))
+
+
+def bordered():
+    """Convolutions with a border, each with batch norm and ReLU, and a maximum."""
+    parts = [[nn.Conv2d(64, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU()] for _ in range(4)]
+    return nn.Sequential(*[part for row in parts for part in row], nn.MaxPool2d(2))
+
+
 CASES["depthwise convolutions and a gate"] = lambda: (Excited(), torch.randn(12, 32, 8, 8))
 CASES["peaked attention"] = lambda: (SelfAttention(4, 2.0, False), torch.randn(4, 40, WIDTH))
 CASES["peaked attention by hand"] = lambda: (SelfAttention(4, 2.0, True), torch.randn(4, 40, WIDTH))
@@ -213,6 +236,10 @@ CASES["two blocks of multi-head attention"] = lambda: (
     nn.Sequential(*[nn.TransformerEncoderLayer(WIDTH, 4, 64, 0.1, batch_first=True) for _ in range(2)]),
     torch.randn(4, 24, WIDTH),
 )
+CASES["neighbours that are merged"] = lambda: (Merged(), torch.randn(4, 64, 16, 16))
+CASES["adaptive pooling to more places"] = lambda: pictures(lambda x: F.adaptive_avg_pool2d(x[..., :5, :5], 7))
+CASES["masked windows"] = lambda: (SelfAttention(4, 0.3, True, -100.0), torch.randn(8, 40, WIDTH))
+CASES["batch norm at borders"] = lambda: (bordered(), torch.randn(8, 64, 4, 4))
 CASES["maximum over branches"] = lambda: (PooledBranches(), torch.randn(8, 64, 8, 8))
 CASES["GLU of two layers"] = lambda: (Gated(), torch.randn(64, WIDTH))
 CASES["branches of unequal scale"] = lambda: (Branches(), torch.randn(8, 64, 8, 8))
