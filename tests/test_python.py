@@ -175,6 +175,23 @@ def test_load_reads_the_export_of_a_sweep(initprobe, tmp_path):
     assert exported.table() == kept.table() and list(exported.results()) == list(kept.results())
     assert [row.digest for row in exported.rows] == [row.digest for row in kept.rows]
     assert not diff(kept, exported).changes and "2 runs in both: 2 agree" in repr(diff(kept, tmp_path / "s.json"))
+    written = json.loads((tmp_path / "s.json").read_text())
+    written["runs"][0] |= {"state": "failed", "error": "bang", "result": None}
+    (tmp_path / "s.json").write_text(json.dumps(written))
+    partly = load(tmp_path / "s.json")
+    assert repr(diff(kept, partly)) == repr(diff(kept, tmp_path / "s.json"))
+    assert "2 agree" in repr(diff(partly, partly)) and "failed: bang" in partly.table()
+    written["runs"][0] |= {"state": "done", "error": None}
+    (tmp_path / "s.json").write_text(json.dumps(written))
+    with pytest.raises(InputError, match=r"s\.json, run 1: has no result"):
+        load(tmp_path / "s.json")
+
+
+def test_the_frame_of_equal_results_has_columns():
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    he = initprobe.run(ProbeConfig(init="he", **SMALL), threads=1)
+    frame = diff(he, he).to_dataframe()
+    assert frame.empty and "size" in frame
 
 
 @pytest.mark.parametrize("text", ["", "[]", "3", "{}", '{"groups": []}', "layer,mean\n1,0.5\n"])

@@ -119,7 +119,7 @@ def require_signal(label: str, value: Function, slope: Slope) -> None:
         h = value(TRIED)
         flat = not np.any(slope(TRIED, h))
     if np.ptp(h) == 0:
-        raise ConfigError(f"{label}: gives {h.flat[0]:g} for every z, so no signal passes")
+        raise ConfigError(f"{label}: gives {h.flat[0] + 0.0:g} for every z, so no signal passes")
     if flat:
         raise ConfigError(f"{label}: has slope 0 everywhere, so no gradient passes; give it a slope")
 

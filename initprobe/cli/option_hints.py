@@ -1,4 +1,4 @@
-"""Options that a command does not have, with what helps, and options that are given twice."""
+"""Hints for unknown options, and notes for options that are given several times."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _INSTEAD: Mapping[str, tuple[str, ...]] = {
 
 
 def unknown_option(name: str, ctx: click.Context, commands: Mapping[str, click.Command]) -> str:
-    """What is wrong with an option that a command does not have, and what helps.
+    """The error for an unknown option, with a hint.
 
     Args:
         name: as typed, without a value.
@@ -52,14 +52,20 @@ def unknown_option(name: str, ctx: click.Context, commands: Mapping[str, click.C
     spelled, own = name.lower().replace("_", "-"), list(_names(ctx.command.params))
     others = {option for other in commands.values() for option in _names(other.params)}
     fault = f"`{ctx.info_name}` has no option '{name}'."
-    instead = [option for option in (spelled, *_INSTEAD.get(spelled, ())) if option in own]
-    if instead and ctx.info_name != "merge":
-        return f"{fault} Use '{instead[0]}'."
+    instead = {} if ctx.info_name == "merge" else _INSTEAD  # its --out is a store, no figure
+    if use := _first(own, spelled, instead):
+        return f"{fault} Use '{use}'."
     near = spelled if spelled in others else _nearest(spelled, own, others)
+    near = _first(own, near, instead) or near
     if not near:
         return f"{fault} `{ctx.command_path} --help` shows all."
     meant = "" if near == name else f" Did you mean '{near}'?"
     return f"{fault}{meant}" + ("" if near in own else f" {_owners(near, commands)}.")
+
+
+def _first(own: Sequence[str], option: str, instead: Mapping[str, Sequence[str]]) -> str:
+    """The option itself or the first that does the same, of those that the command has; "" for none."""
+    return next((each for each in (option, *instead.get(option, ())) if each in own), "")
 
 
 def _nearest(spelled: str, own: Sequence[str], others: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from initprobe.arrays import Array
 _SMALLEST, _KEPT = 1 << 18, 1 << 26
 # For an array of so many bytes NumPy asks Linux for pages of 2 MB. A run touches its memory 20 times as fast then as in
 # pages of 4 kB. Smaller arrays are parts of a block.
-_HUGE, _BLOCK, _LINE = 1 << 22, 1 << 24, 64
+_HUGE, _BLOCK, _STEP = 1 << 22, 1 << 24, 64
 
 
 def _references(arrays: Sequence[Array]) -> list[int]:
@@ -69,8 +69,8 @@ class Room:
         return memory
 
     def _part(self, size: int) -> memoryview:
-        """The next part of a block; each begins a cache line."""
-        start = math.ceil(self._end / _LINE) * _LINE
+        """The next part of a block, a multiple of 64 bytes from its start, so that numbers are aligned."""
+        start = math.ceil(self._end / _STEP) * _STEP
         if start + size > len(self._block):
             self._block, start = np.empty(_BLOCK, np.uint8).data, 0
         self._end = start + size

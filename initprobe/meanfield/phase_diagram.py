@@ -13,7 +13,6 @@ import numpy.typing as npt
 from initprobe.errors import InputError
 from initprobe.results.base import read_record
 from initprobe.results.display import FigureKind, HasFigures, Row, draw_phase, print_phase
-from initprobe.results.phase_cells import PhaseCells
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,6 +61,8 @@ class PhaseDiagram(HasFigures):
         Raises:
             InputError: not JSON, or not a phase diagram of this schema version; names `source` and the field.
         """
+        from initprobe.results.phase_cells import PhaseCells
+
         cells = read_record(PhaseCells, text, source)
         shape = (len(cells.sigma_b), len(cells.sigma_w))
         for name in _CELL:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -122,7 +122,7 @@ def _is_resolved(curve: Curve, low: float, middle: float, high: float) -> bool:
     return True
 
 
-def _edges(curve: Curve, q: Array, mean: Array) -> list[Array]:
+def _edges(curve: Curve, q: Array, mean: Array) -> Iterable[Array]:
     """Panel edges in z for integrands of `mean + sqrt(q) z`, `(edges,)` for each row of `q` and `mean`."""
     scale = np.sqrt(q)
     varies = (scale > 0)[:, None]  # with a NaN variance the integrals are NaN on any panels
@@ -135,7 +135,7 @@ def _edges(curve: Curve, q: Array, mean: Array) -> list[Array]:
     if curve.period is None:
         return edges
     widths = np.where(scale > 0, curve.period / np.where(scale > 0, scale, 1.0), math.inf).tolist()
-    return [_no_wider(row, width) for row, width in zip(edges, widths, strict=True)]
+    return map(_no_wider, edges, widths)  # one by one: a row may have many panels
 
 
 def _no_wider(edges: Array, width: float) -> Array:

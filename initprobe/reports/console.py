@@ -177,7 +177,8 @@ def _folded(line: Text, width: int, to: Console, indent: int) -> Iterator[Text]:
     first, *others = line.wrap(to, width)
     parts = [first]
     if others:
-        parts += [Text(" " * indent) + part for part in line[len(first) :].wrap(to, width - indent)]
+        start = len(line.plain) - len(line.plain[len(first) :].lstrip())
+        parts += [Text(" " * indent) + part for part in line[start:].wrap(to, width - indent)]
     for part in parts:
         part.rstrip()
         yield part

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from initprobe.errors import InputError, UnknownNameError
 from initprobe.registry import suggestion
-from initprobe.results.json_text import parse_json
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -128,6 +127,8 @@ def read_record(kind: type[Kind], text: str | bytes, source: str) -> Kind:
     except ValidationError as error:
         fault = error.errors()[0]
         if fault["type"] == "json_invalid":
+            from initprobe.results.json_text import parse_json
+
             parse_json(text, source)  # raises the same error as for all other JSON files
         raise InputError(_fault_in_words(fault), file=source) from None
 

@@ -6,7 +6,7 @@ This is the only import of `reports` in this room, made when one of them is aske
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from initprobe.results.base import InALine
@@ -55,7 +55,7 @@ class Shown(InALine):
         """
         from initprobe.reports.dataframe import dataframe
 
-        return dataframe(self._rows)
+        return dataframe(self._rows, self._columns())
 
     def _repr_html_(self) -> str:
         """The table and the usual figure, as a notebook shows them."""
@@ -70,6 +70,10 @@ class Shown(InALine):
     def _rows(self) -> Iterable[Row]:
         """The rows of the frame."""
         raise NotImplementedError
+
+    def _columns(self) -> Sequence[str] | None:
+        """The columns of the frame where there may be no row; None for those of the rows."""
+        return None
 
     def _picture(self) -> Figure | None:
         """The figure of a notebook; None for results without one."""

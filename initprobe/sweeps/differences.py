@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +24,13 @@ from initprobe.sweeps.store_diff import (
     paired,
     parse_rule,
 )
-from initprobe.sweeps.store_kept_runs import KeptRun, kept_result, kept_row, kept_runs, name_of
+from initprobe.sweeps.store_kept_runs import KeptRun, kept_failure, kept_result, kept_row, kept_runs, name_of
 from initprobe.sweeps.swept import Sweep
 
 if TYPE_CHECKING:
     from initprobe.reports.console import Console
 
+_COLUMNS = ("run", "name", "layer", "old", "new", "size")
 Source = str | Path | ProbeResult | Sweep | Iterable[ProbeResult]
 
 
@@ -76,7 +77,10 @@ class Differences(Shown):
 
     def _rows(self) -> Iterable[Row]:
         for change in self.changes:
-            yield {name: getattr(change, name) for name in ("run", "name", "layer", "old", "new", "size")}
+            yield {name: getattr(change, name) for name in _COLUMNS}
+
+    def _columns(self) -> Sequence[str]:
+        return _COLUMNS
 
 
 def diff(old: Source, new: Source, numbers: Sequence[str] = ()) -> Differences:
@@ -181,13 +185,23 @@ def _kept(source: Source) -> Iterator[list[KeptRun]]:
         with kept_runs(files_of(source)) as runs:
             yield runs
     elif isinstance(source, Sweep) and source.exported is not None:
-        yield [kept_result(result, name_of(axes)) for axes, result in source.results()]
+        yield list(_exported(source, source.exported))
     elif isinstance(source, Sweep):
         with read_store(source.path) as store:
             yield [kept_row(store, row) for row in source.rows]
     else:
         results = [source] if isinstance(source, ProbeResult) else source
         yield [kept_result(result) for result in results]
+
+
+def _exported(sweep: Sweep, results: Mapping[str, ProbeResult]) -> Iterator[KeptRun]:
+    """The runs of an export, also those without a result."""
+    for number, row in enumerate(sweep.rows, start=1):
+        name, result = name_of(row.axes), results.get(row.key)
+        if result is not None:
+            yield kept_result(result, name)
+        else:
+            yield kept_failure(name, row.state, row.error, f"{sweep.path}, run {number}")
 
 
 def _headline(pairs: Sequence[Pair], changes: Sequence[Sequence[Change]]) -> str:

@@ -110,8 +110,20 @@ def _of_entry(run: Any, source: str) -> KeptRun:
     name = name_of(run.get("axes", {}))
     if run.get("result") is not None:
         return _of_result(json.dumps(run["result"]), source, name)
-    state = f"failed: {run.get('error')}" if run["state"] == "failed" else str(run["state"])
-    return KeptRun(name, state, f"{source}: no result", lambda: _refuse(source))
+    return kept_failure(name, run["state"], run.get("error"), source)
+
+
+def kept_failure(name: str, state: str, error: object, source: str) -> KeptRun:
+    """A run in an export that has no result.
+
+    Args:
+        name: of the run.
+        state: as `failed`.
+        error: why it failed.
+        source: the file and the number of the run.
+    """
+    words = f"failed: {error}" if state == "failed" else f"{state}"
+    return KeptRun(name, words, f"{source}: no result", lambda: _refuse(source))
 
 
 def _refuse(source: str) -> ProbeResult:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from initprobe.errors import InputError
 from initprobe.results.base import Record, read_record
 from initprobe.results.digest import digest
 from initprobe.results.display import FigureKind, HasFigures
@@ -140,6 +141,9 @@ def exported_sweep(text: str | bytes, file: Path) -> Sweep:
         InputError: not such a file; names the field.
     """
     entries = read_record(_Export, text, str(file)).runs
+    for number, entry in enumerate(entries, start=1):
+        if entry.state == "done" and entry.result is None:
+            raise InputError("has no result", file=f"{file}, run {number}")
     results = {entry.key: entry.result for entry in entries if entry.result is not None}
     return Sweep(file, tuple(map(_row, entries)), exported=results)
 

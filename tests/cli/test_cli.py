@@ -575,6 +575,7 @@ def test_an_option_of_another_command_is_named_with_the_commands_that_have_it(na
         (("recommend", "--report", "x.html"), "`recommend` has no option '--report'. `run`, `torch`, "),
         (("recommend", "--reprot", "x.html"), "'--reprot'. Did you mean '--report'? `run`, "),
         (("run", "--activation", "relu"), "'--activation'. Use '--act'."),
+        (("run", "--depht", "3"), "'--depht'. Did you mean '--layers'?"),
         (("run", "--bias_init", "zeros"), "'--bias_init'. Use '--bias-init'."),
         (("run", "--device", "cuda"), "'--device'. `initprobe run --help` shows all."),
         (("--init", "he"), "`initprobe` has no option '--init'. `run`, `compare`, "),

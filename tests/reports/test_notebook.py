@@ -166,6 +166,11 @@ def test_the_table_folds_and_loses_no_word(result, width):
     assert text.split() == there.getvalue().split()
 
 
+@pytest.mark.parametrize("width", range(40, 60))
+def test_a_folded_line_is_indented_alike(width):
+    assert "\n   " not in initprobe.gain("tanh").table(width).partition("\nforward gain:")[2]
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
 def test_the_table_can_be_printed_in_any_encoding(result, encoding):
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)

@@ -41,7 +41,7 @@ def measured_moments(values: Array, pictures: bool = True) -> Moments:
 
 
 def summed_products(values: Array, plain: int) -> Array:
-    """Sum of the products of two entries over the first axes; mean by distance along the two axes after these, if any.
+    """Sum of the products of two entries over the first axes, and mean by distance along two axes after these.
 
     Args:
         values: entries of a tensor.
