@@ -28,7 +28,7 @@ def measured_moments(values: Array, pictures: bool = True) -> Moments:
     for number in range(1 << plain):
         axes = tuple(axis for axis in range(plain) if number >> axis & 1)
         summed = values.sum(axis=axes, keepdims=True) if axes else values
-        sums[number] = _products(summed, plain)
+        sums[number] = summed_products(summed, plain)
     pairs = np.empty((*(min(size, 2) for size in values.shape[:plain]), *sums[0].shape))
     for place in np.ndindex(pairs.shape[:plain]):
         number = sum(1 << axis for axis, index in enumerate(place) if index)
@@ -40,8 +40,13 @@ def measured_moments(values: Array, pictures: bool = True) -> Moments:
     return Moments(values.shape, float(values.mean()), pairs)
 
 
-def _products(values: Array, plain: int) -> Array:
-    """Sum of the products of two entries over the first axes; by distance along the axes after these."""
+def summed_products(values: Array, plain: int) -> Array:
+    """Sum of the products of two entries over the first axes, and mean by distance along two axes after these.
+
+    Args:
+        values: entries of a tensor.
+        plain: number of first axes.
+    """
     if values.ndim == plain:
         return np.asarray(np.vdot(values, values))
     rows, columns = values.shape[plain:]
@@ -54,8 +59,9 @@ def _products(values: Array, plain: int) -> Array:
 
 
 def is_mask(entries: Array) -> bool:
-    """Whether numbers mask logits to which they are added."""
-    return bool(entries.min(initial=0.0) < MASKED and np.all((entries == 0) | (entries < MASKED)))
+    """Whether numbers mask some of the logits to which they are added; other logits get 0."""
+    is_open, is_masked = entries == 0, entries < MASKED
+    return bool(is_open.any() and is_masked.any() and np.all(is_open | is_masked))
 
 
 def uneven(weight: Any) -> float:

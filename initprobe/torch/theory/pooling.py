@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from initprobe.arrays import Array
+from initprobe.torch.theory.known_entries import summed_products
 from initprobe.torch.theory.maxima import largest, largest_back, latent
-from initprobe.torch.theory.moments import Bent, Moments, NoRule, gaussian_noise
+from initprobe.torch.theory.moments import Bent, Moments, NoRule, gaussian_noise, shares
 from initprobe.torch.theory.pointwise import of_bent
 from initprobe.torch.theory.pooled_pieces import pieces_of, pooled, pooled_back
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, first, names
@@ -182,13 +183,8 @@ def _adaptive(size: int, made: int) -> Array:
 
 def _mapped(pairs: Array, axis: int, matrix: Array) -> Array:
     """Pairs by distance after a linear map along an axis, on average over the places."""
-    after, before = matrix.shape
-    total = np.zeros((after, before))
-    for i, row in enumerate(matrix):
-        for j, other in enumerate(matrix[i:]):
-            both = np.correlate(row, other, "full")
-            total[j] += both[before - 1 :] + np.append(0.0, both[: before - 1][::-1])
-    total /= (after - np.arange(after))[:, None]
+    before = matrix.shape[1]
+    total = summed_products(matrix, 0) * shares(before, before) * before**2
     held = np.take(pairs, np.minimum(np.arange(before), pairs.shape[axis] - 1), axis)
     return np.moveaxis(np.tensordot(total, held, (1, axis)), 0, axis)
 

@@ -19,7 +19,7 @@ from initprobe.torch.theory.place_facts import WITH_PLACES, bag_facts, place_fac
 
 _OTHERS = frozenset(("embedding", "embedding_bag", "softmax", "scaled_dot_product_attention"))
 WITH_FACTS = _OTHERS | module_kinds.RECURRENCES | WITH_PLACES
-# What is added to logits up to this masks them: exp of it is lost beside 1, but in numbers of 64 bits.
+# What is added to logits up to this masks them: exp of it is lost beside 1.
 MASKED = -40.0
 _MOST_OPEN = 1 << 17  # logits that are looked at
 _GAP = 20.0  # between masked logits and all others

@@ -84,11 +84,11 @@ class Window:
     def border(self) -> Border:
         """What the border takes of an input that is the same at all places."""
         inside = self._taken[1].astype(float)
-        both = inside @ inside.T
-        both /= max(float(np.diagonal(both).mean()), 1e-300)
-        rows = both.mean(1)
-        near = [float(rows[: self.made - apart].mean() + rows[apart:].mean()) / 2 for apart in range(self.made)]
-        return Border(np.diagonal(both), rows, np.array(near), float(rows.mean()))
+        own, counts = inside.sum(1), np.arange(self.made, 0, -1)
+        scale = max(float(own.mean()), 1e-300)
+        rows = inside @ inside.mean(0) / scale
+        near = (np.cumsum(rows) + np.cumsum(rows[::-1]))[::-1] / (2 * counts)
+        return Border(own / scale, rows, near, float(rows.mean()))
 
     def convolved(self, pairs: Array, axis: int) -> Array:
         """Pairs of outputs by distance, of `pairs` of inputs along an `axis`.

@@ -222,6 +222,18 @@ class Merged(nn.Module):
         return self.merge(torch.cat(parts, -1)).mean((1, 2))
 
 
+class Lowered(nn.Module):
+    """A signal and a constant far below 0, which is no mask: it has no zeros."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 4 * WIDTH)
+        self.constant = torch.full((1, WIDTH), -50.0)
+
+    def forward(self, x):
+        return self.second(self.first(x) + self.constant)
+
+
 def bordered():
     """Convolutions with a border, each with batch norm and ReLU, and a maximum."""
     parts = [[nn.Conv2d(64, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU()] for _ in range(4)]
@@ -238,6 +250,11 @@ CASES["two blocks of multi-head attention"] = lambda: (
 )
 CASES["neighbours that are merged"] = lambda: (Merged(), torch.randn(4, 64, 16, 16))
 CASES["adaptive pooling to more places"] = lambda: pictures(lambda x: F.adaptive_avg_pool2d(x[..., :5, :5], 7))
+CASES["adaptive pooling of a long signal"] = lambda: (
+    nn.Sequential(nn.Conv1d(16, 64, 5, padding=2), nn.ReLU(), nn.AdaptiveAvgPool1d(7)),
+    torch.randn(4, 16, 4000),
+)
+CASES["a constant far below 0"] = lambda: (Lowered(), torch.randn(64, WIDTH))
 CASES["masked windows"] = lambda: (SelfAttention(4, 0.3, True, -100.0), torch.randn(8, 40, WIDTH))
 CASES["batch norm at borders"] = lambda: (bordered(), torch.randn(8, 64, 4, 4))
 CASES["maximum over branches"] = lambda: (PooledBranches(), torch.randn(8, 64, 8, 8))
