@@ -91,7 +91,7 @@ def _is_size(size: object) -> bool:
     """Whether it is a pair of sides in range."""
     if not isinstance(size, Sequence) or len(size) != 2:
         return False
-    return all(isinstance(side, Real) and _SMALLEST <= side <= _LARGEST for side in size)
+    return all(isinstance(side, Real) and _SMALLEST <= float(side) <= _LARGEST for side in size)
 
 
 SCREEN = Look()
