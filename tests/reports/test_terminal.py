@@ -168,8 +168,8 @@ def test_a_small_histogram_stays_in_its_place():
 @pytest.mark.parametrize("label", ["fix", "option"])
 @pytest.mark.parametrize("columns", [40, 80, 200])
 def test_a_folded_command_is_the_same_command_for_a_shell(label, columns, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", str(columns))
-    monkeypatch.setenv("TERM", "dumb")
     command = (
         "initprobe run --init he:mode=fan_out --weights 'a b.npz' --residual --branch-scale '1/sqrt(2L)' --layers 50"
     )
