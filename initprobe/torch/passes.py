@@ -19,6 +19,7 @@ from initprobe.torch.inventory import Inventory, inventory
 from initprobe.torch.lost_numbers import LostNumber, WatchForLost
 from initprobe.torch.nested import tensors
 from initprobe.torch.operations import Recorder
+from initprobe.torch.outputs import check_output
 from initprobe.torch.parameters import has_nonzero, small_peaks, void_parameters
 from initprobe.torch.restore import left_as_found, mapped, seed_everything
 
@@ -170,6 +171,8 @@ def _forward(arguments: Arguments, recorder: Recorder, draw: int) -> _Ends:
             raise ConfigError("loss must give one number, a tensor that depends on the model's output")
         return _Ends([loss], None, float(loss.detach()))
     ends = [tensor for tensor in made if tensor.requires_grad]
+    if not ends:
+        check_output(output)
     rng = torch.Generator().manual_seed(seed_of_draw(arguments.seed, draw))
     return _Ends(ends, [torch.randn(end.shape, generator=rng).to(end.device, end.dtype) for end in ends], None)
 
