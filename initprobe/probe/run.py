@@ -38,13 +38,11 @@ from initprobe.probe.one_step import Moved, one_step, passes_of, with_step
 from initprobe.probe.passes import probe_batch
 from initprobe.probe.progress import BACK, Progress, Steps
 from initprobe.probe.rounding import in_formats
-from initprobe.probe.summarise import summarise, with_fitting
+from initprobe.probe.summarise import settle, summarise, with_fitting
 from initprobe.probe.trials import Outcome, Outcomes, Trials
 from initprobe.reports.notebook import progress_bar
-from initprobe.results.base import TENSORS
 from initprobe.results.environment import environment
 from initprobe.results.layers import LayerStats
-from initprobe.results.pending import completed
 from initprobe.results.run import ProbeResult
 from initprobe.results.step import StepStats
 from initprobe.results.summary import InputStats, Training
@@ -100,9 +98,7 @@ def measure(
     trials.remember(config, Outcome.of(result))
     if result.healthy and not collapses(result):
         return result
-    for layer in result.layers:  # their counts take memory that trials need
-        for name in TENSORS:
-            completed(layer.tensor(name))
+    settle(result.layers)  # their counts take memory that trials need
     from initprobe.prediction.fix_norm_and_skip import fix_for, fix_for_indistinct_inputs  # only sick networks need it
 
     apart = partial(trials.survives, distinct=True)
