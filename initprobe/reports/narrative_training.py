@@ -27,7 +27,8 @@ def start_words(result: ProbeResult) -> str | None:
 
 def _counts(result: ProbeResult) -> tuple[int, int]:
     """The number of draws and of batches per draw."""
-    return result.draws, int(result.config.get("batches") or 1)
+    batches = result.config.get("batches")
+    return result.draws, batches if isinstance(batches, int) else 1
 
 
 def _of_first(result: ProbeResult) -> str:
