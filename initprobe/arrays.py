@@ -1,4 +1,4 @@
-"""The array type, the standard normal distribution, places at equal distances, means of plain numbers.
+"""The array type, the standard normal distribution, places at equal distances, plain numbers and their means.
 
 Imports nothing else of this package.
 """
@@ -9,7 +9,7 @@ import math
 import statistics
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -68,6 +68,23 @@ def normal_cdf(z: float | Array) -> float | Array:
     from scipy import special  # lazy: it costs more than a whole prediction
 
     return np.asarray(special.ndtr(z))
+
+
+def plain(value: Any) -> Any:
+    """The value with Python's numbers in place of NumPy's, also inside lists and mappings; an array as a list.
+
+    Args:
+        value: of any type.
+    """
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: plain(entry) for key, entry in value.items()}
+    if hasattr(value, "_fields"):  # a named tuple
+        return type(value)(*map(plain, value))
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    return value
 
 
 def evenly(count: int, most: int) -> list[int]:

@@ -51,7 +51,7 @@ def value_text(value: Value) -> str:
         return value
     # 1, not 1.0, and 1e+10; but -0.0 keeps its sign.
     text = f"{value:g}"
-    return text if value.is_integer() and value != 0 and float(text) == value else repr(value)
+    return text if value.is_integer() and value != 0 and float(text) == value else repr(float(value))
 
 
 def parse_spec(text: str) -> Spec:

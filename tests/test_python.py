@@ -1,8 +1,10 @@
 """What `import initprobe` offers beside `run`: the same numbers as the commands."""
 
+import copy
 import doctest
 import json
 import math
+import pickle
 import subprocess
 import sys
 
@@ -12,6 +14,7 @@ import pytest
 import initprobe
 from initprobe import ProbeConfig, diff, load, phase
 from initprobe.errors import ConfigError, InputError, UnknownNameError
+from initprobe.spec import Spec
 
 SMALL = {"act": "tanh", "layers": 3, "width": 20, "batch": 20, "draws": 1}
 SWEEP = """version: 1
@@ -286,3 +289,97 @@ def test_the_example_of_a_public_function_is_true(name):
     (example,) = doctest.DocTestFinder(recurse=False).find(names[name], name, globs=names)
     outcome = doctest.DocTestRunner().run(example)
     assert outcome.attempted and not outcome.failed
+
+
+@pytest.fixture(scope="module")
+def shown_results(tmp_path_factory):
+    """One result of each function of `initprobe`."""
+    place = tmp_path_factory.mktemp("results")
+    (place / "s.yaml").write_text(SWEEP)
+    config = ProbeConfig(init="he", **SMALL)
+    swept = initprobe.sweep(place / "s.yaml", out=place / "out", jobs=1)
+    result = initprobe.run(config, threads=1)
+    (place / "one.json").write_text(result.to_json())
+    return {
+        "run": result,
+        "compare": initprobe.compare([config], threads=1),
+        "recommend": initprobe.recommend("relu", 3, 20, threads=1),
+        "spectrum": initprobe.spectrum(config, threads=1),
+        "width": initprobe.width(config.model_copy(update={"width": None}), [8, 16], seeds=1, steps=1, threads=1),
+        "gain": initprobe.gain("gelu"),  # two of its numbers are NaN
+        "phase": initprobe.phase("relu", [0.9, 1.6], [0.0, 0.1]),
+        "sweep": swept,
+        "load": initprobe.load(place / "out"),
+        "diff": diff(result, result),
+        "diff of stores": diff(place / "out", swept),
+        "diff of files": diff(place / "one.json", place / "one.json"),
+    }
+
+
+def test_every_result_is_pickled_and_copied_as_an_equal_one(shown_results):
+    """NaN and arrays included; an answer of `==` is a plain truth value."""
+    for name, result in shown_results.items():
+        for copied in (pickle.loads(pickle.dumps(result)), copy.deepcopy(result), copy.copy(result)):
+            assert (copied == result) is True, name
+        assert (result == 1) is False and (result != result) is False, name
+
+
+def test_a_changed_result_is_not_equal(shown_results):
+    gain, diagram = shown_results["gain"], shown_results["phase"]
+    assert gain != initprobe.gain("gelu", 0.1) and gain != initprobe.gain("relu") and gain in {gain}
+    assert diagram != initprobe.phase("relu", [0.9, 1.7], [0.0, 0.1]) and diagram != initprobe.phase("relu", 0.9)
+
+
+def test_a_pickled_difference_still_reads_its_results(shown_results):
+    for name in ("diff", "diff of stores", "diff of files"):
+        pair = pickle.loads(pickle.dumps(shown_results[name])).pairs[0]
+        assert pair.old.load() == pair.new.load() and len(pair.old.load().layers) == 3
+
+
+NUMPY_FIELDS = {
+    "layers": np.int64(3),
+    "width": np.uint8(20),
+    "widths": np.array([20, 30]),
+    "input_width": np.int16(4),
+    "batch": np.int32(7),
+    "batches": np.int64(2),
+    "draws": np.int64(2),
+    "seed": np.uint64(3),
+    "block": np.int64(1),
+    "branch_scale": np.float32(0.5),
+    "residual": np.bool_(True),
+    "zero_init_last": np.bool_(True),
+    "classes": np.int64(4),
+    "train_steps": np.int64(2),
+    "learning_rate": np.float32(0.5),
+    "full_weight_gradient": np.bool_(True),
+    "formats": np.array(["float16"]),
+    "thresholds": {"dead": np.float32(0.5)},
+    "init": {"name": "normal", "std": np.float64(0.5)},
+    "bias_init": Spec("normal", {"std": np.float64(0.5)}),
+    "input": {"name": "gaussian", "std": np.float64(0.5)},
+    "act": {"name": "leaky_relu", "slope": np.float64(0.5)},
+}
+
+
+@pytest.mark.parametrize("field", NUMPY_FIELDS)
+def test_numbers_of_numpy_are_those_of_python(field):
+    needed = {"branch_scale": {"residual": True}, "zero_init_last": {"residual": True}, "classes": {"loss": "mse"}}
+    base = {"init": "he", "act": "tanh", **needed.get(field, {})}
+    value = NUMPY_FIELDS[field]
+    of_python = value.tolist() if isinstance(value, np.generic | np.ndarray) else value
+    config = ProbeConfig(**(base | {field: value}))
+    assert config == ProbeConfig(**(base | {field: of_python}))
+    assert "np." not in repr(config) + config.model_dump_json()
+    assert not isinstance(getattr(config, field), np.generic)
+
+
+def test_functions_take_numbers_of_numpy():
+    one = np.int64(1)
+    config = ProbeConfig(init="he", **SMALL)
+    assert initprobe.run(config, threads=one).figure(size=(np.float32(5), np.int64(4)), columns=one)
+    assert initprobe.gain("tanh", np.float64(0.1)) == initprobe.gain("tanh", 0.1)
+    assert initprobe.phase("tanh", np.float64(1.1), one) == initprobe.phase("tanh", 1.1, 1)
+    advice = initprobe.recommend("relu", np.int64(3), np.int32(20), seed=one, threads=one)
+    assert advice == initprobe.recommend("relu", 3, 20, seed=1, threads=1)
+    assert str(Spec("leaky_relu", {"slope": np.float64(0.1)})) == "leaky_relu:slope=0.1"

@@ -19,6 +19,7 @@ from pydantic import (
 
 from initprobe.activations.losses import LOSSES, Loss
 from initprobe.activations.record import Activation
+from initprobe.arrays import plain
 from initprobe.config.arguments import ConfigFields
 from initprobe.config.consistency import check_bias, check_fields, check_fit, first_fault
 from initprobe.config.fields import (
@@ -154,9 +155,13 @@ class ProbeConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_others(cls, given: Any) -> Any:
-        """A file of weights is one network, so one draw is the default beside it. Adam has a rate of its own."""
+        """A file of weights is one network, so one draw is the default beside it. Adam has a rate of its own.
+
+        NumPy's numbers become those of Python.
+        """
         if not isinstance(given, dict):
             return given
+        given = {name: plain(value) for name, value in given.items()}
         one_network = {"draws": 1} if given.get("weights") is not None else {}
         own_rate = {"learning_rate": default_rate("adam")} if str(given.get("optimizer")).startswith("adam") else {}
         return {**one_network, **own_rate, **given}

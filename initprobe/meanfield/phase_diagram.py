@@ -50,6 +50,12 @@ class PhaseDiagram(HasFigures):
     xi_c: Floats
     xi_gradient: Floats
 
+    def __eq__(self, other: object) -> bool:
+        """Whether all names and numbers are equal; NaN is equal to itself."""
+        if not isinstance(other, PhaseDiagram):
+            return NotImplemented
+        return all(map(_same, vars(self).values(), vars(other).values()))
+
     @classmethod
     def from_json(cls, text: str | bytes, source: str = "JSON") -> PhaseDiagram:
         """Read a phase diagram from the JSON that `initprobe phase --export-json` writes; null becomes NaN.
@@ -99,6 +105,10 @@ class PhaseDiagram(HasFigures):
             for column, sigma_w in enumerate(self.sigma_w.tolist()):
                 scales = {"sigma_w": sigma_w, "sigma_b": sigma_b, "phase": phases[row, column]}
                 yield scales | {name: getattr(self, name)[row, column] for name in _CELL}
+
+
+def _same(one: npt.ArrayLike, other: npt.ArrayLike) -> bool:
+    return np.array_equal(one, other, equal_nan=np.asarray(one).dtype.kind == "f")
 
 
 def phase_name(settling: str, chi_1: float) -> str:

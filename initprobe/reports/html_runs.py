@@ -50,6 +50,12 @@ class RunCard(Outcome):
         words = (value if isinstance(value, str) else f"{name} {trimmed(value)}" for name, value in shown)
         return visible(", ".join(words)) or self.name
 
+    def line_label(self, varying: Sequence[str]) -> str:
+        """The label of its line in a chart, which has one seed per setting: `he, tanh, seed 0`."""
+        label = self.label(varying)
+        has_seed = label != self.name and SEED in varying and SEED in self.axes
+        return f"{label}, {SEED} {visible(trimmed(self.axes[SEED]))}" if has_seed else label
+
 
 def card(axes: Mapping[str, Scalar], result: ProbeResult, command: str) -> RunCard:
     """The card of a run that is done.
@@ -153,6 +159,7 @@ def _data(run: RunCard, numbers: Sequence[_Number], varying: Sequence[str]) -> d
     return {
         "name": run.name,
         "label": run.label(varying),
+        "line": run.line_label(varying),
         "axes": {visible(name): _shown(value) for name, value in run.axes.items()},
         "verdict": run.verdict,
         "level": run.level,
@@ -197,12 +204,12 @@ def _number(run: RunCard, entry: _Number) -> Cell:
 
 
 def _settings(runs: Sequence[RunCard], varying: Sequence[str]) -> dict[str, Digest]:
-    """The numbers of the first seed of each setting."""
-    settings: dict[str, Digest] = {}
+    """The numbers of the first seed of each setting, by the label of its line."""
+    firsts: dict[str, RunCard] = {}
     for run in runs:
         if run.digest:
-            settings.setdefault(run.label(varying), run.digest)
-    return settings
+            firsts.setdefault(run.label(varying), run)
+    return {run.line_label(varying): run.digest for run in firsts.values() if run.digest}
 
 
 def _overview(runs: Sequence[RunCard], varying: Sequence[str]) -> Iterator[Chart]:

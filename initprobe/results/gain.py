@@ -46,6 +46,17 @@ class Gain(Record, Shown):
     torch_q: float | None
     mean_removed_q: float
 
+    def __eq__(self, other: object) -> bool:
+        """Whether all numbers are equal; NaN, for a variance that diverges, is equal to itself."""
+        if not isinstance(other, Gain):
+            return NotImplemented
+        return all(
+            mine == its or (mine != mine and its != its) for (_, mine), (_, its) in zip(self, other, strict=True)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.activation, self.sigma_b, self.forward))
+
     def in_a_line(self) -> str:
         """The two gains, and whether the forward gain holds with depth."""
         outcome = "stable" if self.stable else "q = 1 is unstable"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,46 @@ class KeptRun:
     name: str
     state: str
     config: str
-    load: Callable[[], ProbeResult]
+    load: Callable[[], ProbeResult] = field(hash=False)
     damage: str = ""
+
+
+@dataclass(frozen=True)
+class _InMemory:
+    """Gives a result that is in memory. Unlike a local function, it can be pickled and compared."""
+
+    result: ProbeResult
+
+    def __call__(self) -> ProbeResult:
+        return self.result
+
+
+@dataclass(frozen=True)
+class _InStore:
+    """Reads a result from its store; a copy in another process opens the file again."""
+
+    path: Path
+    key: str
+    store: Store | None = field(default=None, compare=False, repr=False)
+
+    def __call__(self) -> ProbeResult:
+        if self.store is not None:
+            return self.store.result(self.key)
+        with read_store(self.path) as store:
+            return store.result(self.key)
+
+    def __reduce__(self) -> tuple[type[_InStore], tuple[Path, str]]:
+        return _InStore, (self.path, self.key)
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """Raises the error of a run without a result."""
+
+    source: str
+
+    def __call__(self) -> ProbeResult:
+        raise InputError("has no result", file=self.source)
 
 
 @contextmanager
@@ -85,9 +123,9 @@ def kept_row(store: Store, row: Row) -> KeptRun:
     name = name_of(row.axes)
     if row.state == "damaged":
         fault = store.damage[row.key]
-        return KeptRun(name, f"damaged: {row.error}", fault, lambda: _refuse(fault), fault)
+        return KeptRun(name, f"damaged: {row.error}", fault, _Refused(fault), fault)
     state = f"failed: {row.error}" if row.state == "failed" else row.state
-    return KeptRun(name, state, _canonical(json.loads(row.config)), lambda: store.result(row.key))
+    return KeptRun(name, state, _canonical(json.loads(row.config)), _InStore(store.path, row.key, store))
 
 
 def _from_json(file: Path) -> Iterator[KeptRun]:
@@ -123,11 +161,7 @@ def kept_failure(name: str, state: str, error: object, source: str) -> KeptRun:
         source: the file and the number of the run.
     """
     words = f"failed: {error}" if state == "failed" else f"{state}"
-    return KeptRun(name, words, f"{source}: no result", lambda: _refuse(source))
-
-
-def _refuse(source: str) -> ProbeResult:
-    raise InputError("has no result", file=source)
+    return KeptRun(name, words, f"{source}: no result", _Refused(source))
 
 
 def _of_result(text: str | bytes, source: str, name: str) -> KeptRun:
@@ -141,7 +175,7 @@ def kept_result(result: ProbeResult, name: str = "") -> KeptRun:
         result: of a run.
         name: its name; "" for that of its network.
     """
-    return KeptRun(name or result.description.title, "done", _canonical(result.config), lambda: result)
+    return KeptRun(name or result.description.title, "done", _canonical(result.config), _InMemory(result))
 
 
 def _canonical(config: Mapping[str, Any]) -> str:

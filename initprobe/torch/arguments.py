@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -70,6 +71,10 @@ def check(arguments: Arguments) -> Arguments:
         ConfigError: the model or an argument cannot be used; says what to do.
     """
     _check_parameters(arguments.parts)
+    for name in ("draws", "seed"):
+        if not isinstance(value := getattr(arguments, name), Integral):
+            raise ConfigError(f"must be a whole number, not {value!r}", field=name)
+    arguments = replace(arguments, draws=int(arguments.draws), seed=int(arguments.seed))
     _check_draws(arguments.draws, arguments.reinit)
     for name, function in (("loss", arguments.loss), ("reinit", arguments.reinit)):
         if function is not None and not callable(function):

@@ -8,6 +8,7 @@ import math
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from initprobe import ProbeConfig, run
@@ -139,6 +140,29 @@ def test_400_runs_take_at_most_3_mb():
         for number in range(400)
     ]
     assert len(runs_page("a sweep", "400 runs", cards, "initprobe sweep x", result.environment).encode()) <= 3 * MB
+
+
+def test_a_line_of_several_seeds_names_the_seed_it_shows():
+    """The numbers are those of the result with that seed, not a mean."""
+    seeds = {
+        seed: run(ProbeConfig(init="he", act="relu", layers=4, width=10, batch=10, draws=1, seed=seed), threads=1)
+        for seed in (3, 5)
+    }
+    cards = [card({"init": init, "seed": seed}, seeds[seed], "") for init in ("he", "kaiming") for seed in seeds]
+    page = Page(runs_page("a sweep", "4 runs", cards, "", None))
+    assert [entry["line"] for entry in page.data["runs"]] == [
+        "he, seed 3",
+        "he, seed 5",
+        "kaiming, seed 3",
+        "kaiming, seed 5",
+    ]
+    assert ">he, seed 3</text>" in page.text and ">he, seed 5</text>" not in page.text
+    shown = 10 ** np.array(page.data["runs"][0]["series"]["output"])
+    assert shown == pytest.approx([layer.output.variance for layer in seeds[3].layers])
+    alone = Page(runs_page("a sweep", "2 runs", cards[::2], "", None))
+    assert ">he</text>" in alone.text
+    only_seeds = [card({"seed": seed}, result, "") for seed, result in seeds.items()]
+    assert [card.line_label(["seed"]) for card in only_seeds] == ["seed=3", "seed=5"]
 
 
 def test_foreign_text_is_text():

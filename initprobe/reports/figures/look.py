@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -48,7 +49,7 @@ class Look:
             raise ConfigError(f"must be one of {', '.join(_SCALES)}, not {self.style!r}", field="style")
         if self.title is not None and not isinstance(self.title, str):
             raise ConfigError(f"must be a text, not {self.title!r}", field="title")
-        if self.columns is not None and not (isinstance(self.columns, int) and self.columns >= 1):
+        if self.columns is not None and not (isinstance(self.columns, Integral) and self.columns >= 1):
             raise ConfigError(f"must be a whole number of at least 1, not {self.columns!r}", field="columns")
         if self.size is not None and not _is_size(self.size):
             raise ConfigError(f"must be a width and a height of {_SMALLEST:g} to {_LARGEST:g} inches", field="size")
@@ -90,7 +91,7 @@ def _is_size(size: object) -> bool:
     """Whether it is a pair of sides in range."""
     if not isinstance(size, Sequence) or len(size) != 2:
         return False
-    return all(isinstance(side, int | float) and _SMALLEST <= side <= _LARGEST for side in size)
+    return all(isinstance(side, Real) and _SMALLEST <= float(side) <= _LARGEST for side in size)
 
 
 SCREEN = Look()

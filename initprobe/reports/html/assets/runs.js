@@ -147,7 +147,7 @@ function prepareRuns() {
     const depth = Math.max(1, ...drawn.map((run) => run.series[key].length));
     const x = Array.from({ length: depth }, (_, number) => number + 1);
     const padded = (values) => x.map((_, number) => values[number] ?? null);
-    return { name, title, x_label: "layer", x, log: true, whole: true, lines: drawn.map((run) => ({ label: run.label, kind: "measured", values: padded(run.series[key]), zeros: run.series[`${key}_zeros`], last: run.series[key].length })) };
+    return { name, title, x_label: "layer", x, log: true, whole: true, lines: drawn.map((run) => ({ label: run.line, kind: "measured", values: padded(run.series[key]), zeros: run.series[`${key}_zeros`], last: run.series[key].length })) };
   }
 
   // Show a run; `inside` are the runs of its cell of the heat map.
