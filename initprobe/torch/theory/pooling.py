@@ -222,8 +222,8 @@ def _mean_pool_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
 def _uneven_noise(gradient: Moments, each: Sequence[Window | MeanWindow | Array]) -> float:
     """Variance of the log of the growth of a gradient whose places count differently, or come with their neighbours.
 
-    For Gaussian entries that are independent between the places, it is `2 r (tr G^2 / (tr G)^2 - 1 / n)`. Here `G`
-    holds the products of two windows, `n` counts these, and `r` is the mean squared correlation within a place.
+    For Gaussian entries that are independent between the places, it is `2 r (tr G^2 / (tr G)^2 - 1 / n)`. `G` holds
+    the products of two of the `n` windows. `r` is the mean squared correlation within a place.
     """
     plain, concentration = len(gradient.shape) - len(each), 1.0
     for axis, window in enumerate(each, plain):
