@@ -112,7 +112,7 @@ def is_product_with_weight(name: str) -> bool:
 
 def kind_of_call(call: Call) -> tuple[str, list[Signal]]:
     """The kind of the operation, and the signals that it makes another signal of or is a step of."""
-    group, signals = _group_of(call.name), call.signals
+    group, signals = group_of(call.name), call.signals
     if not signals and not _makes_a_signal(call.name):
         return "parameters", []
     if group == "product":
@@ -139,7 +139,7 @@ def _makes_a_signal(name: str) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _group_of(name: str) -> str:
+def group_of(name: str) -> str:
     """The group of a function: a kind of operation, or one whose kind depends on the arguments."""
     return next((group for names, group in _GROUPS if name in names), "other")
 

@@ -266,9 +266,8 @@ def _try(target: str, model: Any, x: Any, loss: Any) -> None:
     """One pass forward and back. What fails in it is a fault of the model or of the input."""
     given = _words(list(input_tensors(x)))
     arguments = x if isinstance(x, Mapping | tuple | list) else (x,)
-    if needed := _needed(model.forward, arguments):
-        options = " ".join(f"--input-shape {name}=..." for name in _all_inputs(model))
-        raise ConfigError(f"{target}: forward needs {listed(needed)} too; name every input: {options}")
+    if fault := _misfit(model.forward, arguments):
+        raise ConfigError(f"{target}: forward {fault}")
     with left_as_found(inventory(model), parameters=False):
         with _without_device(), user_code(f"{target}: fails on an {given}{_beyond_tables(model, x)}"):
             output = called(model, mapped(lambda tensor: tensor.clone(), x))
@@ -280,9 +279,34 @@ def _try(target: str, model: Any, x: Any, loss: Any) -> None:
                 torch.autograd.grad([end.sum() for end in ends], learning, allow_unused=True)
 
 
-def _all_inputs(model: Any) -> list[str]:
-    """The arguments of forward that have no default."""
-    return _needed(model.forward, ())
+def _misfit(forward: Any, given: Any) -> str:
+    """How the arguments do not fit the signature of `forward`, and what to do; empty where they may fit.
+
+    Args:
+        forward: of the model.
+        given: a sequence of positional or a mapping of keyword arguments.
+    """
+    options = " ".join(f"--input-shape {name}=..." for name in _needed(forward, ()))
+    if needed := _needed(forward, given):
+        return f"needs {listed(needed)} too; name every input: {options}"
+    takes, by_place = _names_of(forward), _names_of(forward, inspect.Parameter.KEYWORD_ONLY)
+    if takes is None or by_place is None or isinstance(given, Mapping) or len(given) <= len(by_place):
+        return ""
+    if takes == by_place:
+        return f"takes {len(takes)} input{'s' if len(takes) > 1 else ''}, not {len(given)}"
+    example = next(name for name in takes if name not in by_place)
+    return f"takes {example} by name only; name every input: {options or f'--input-shape {example}=...'}"
+
+
+def _names_of(function: Any, without: Any = None) -> list[str] | None:
+    """The names of arguments, without those of one kind; None where any number fits or the signature is not known."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(each.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD) for each in parameters):
+        return None
+    return [each.name for each in parameters if each.kind is not without]
 
 
 def _words(given: list[Any]) -> str:

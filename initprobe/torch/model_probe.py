@@ -25,10 +25,11 @@ from initprobe.torch.fixes import FixesOfModel
 from initprobe.torch.graph import without_cycles
 from initprobe.torch.inventory import inventory
 from initprobe.torch.layer_stats import LayerRecords, operation_places, sketches_of
+from initprobe.torch.lost_numbers import has_lost
 from initprobe.torch.one_step import Optimizing, checked, one_step
 from initprobe.torch.operations import Recorder
 from initprobe.torch.parameters import small_peaks
-from initprobe.torch.passes import recorded
+from initprobe.torch.passes import first_lost, recorded
 from initprobe.torch.pending_result import pending_result
 from initprobe.torch.structure import Structure, structure_of
 from initprobe.torch.verdict.case import Case
@@ -130,7 +131,8 @@ def _untried(case: Case) -> list[Finding]:
 def _case(arguments: Arguments, pool: Workers, tries_fixes: bool = True) -> Case:
     """The model in its present state, recorded."""
     parts = arguments.parts
-    recorder, course = recorded(replace(arguments, x=copied(parts, arguments.x)), pool)
+    arguments = replace(arguments, x=copied(parts, arguments.x))
+    recorder, course = recorded(arguments, pool)
     structure = structure_of(recorder.operations)
     if not structure.layers:
         raise ConfigError(descriptions.no_layers(recorder))
@@ -150,6 +152,7 @@ def _case(arguments: Arguments, pool: Workers, tries_fixes: bool = True) -> Case
         training=arguments.model.training,
         dtype=None if parameter is None else descriptions.dtype_name(parameter.dtype),
         formats=_formats(arguments.formats, recorder, structure) if arguments.formats else (),
+        lost=first_lost(arguments) if has_lost(recorder.tracks) and not course.void else None,
         tries_fixes=tries_fixes,
     )
 

@@ -18,7 +18,7 @@ def tensors(held: object) -> Iterator[Any]:
     """The floating-point tensors in nested tuples, lists, mappings and dataclasses, in order, each once."""
     if isinstance(held, torch.Tensor):
         return iter((held,) if is_measured(held) else ())
-    return each_once(tensor for tensor in _all_tensors(held) if is_measured(tensor))
+    return each_once(tensor for tensor in every_tensor(held) if is_measured(tensor))
 
 
 def each_once(held: Iterable[Any]) -> Iterator[Any]:
@@ -30,17 +30,24 @@ def each_once(held: Iterable[Any]) -> Iterator[Any]:
             yield each
 
 
-def _all_tensors(held: object) -> Iterator[Any]:
+def is_searched(held: object) -> bool:
+    """Whether tensors in it are found, or there can be none: a number, a text or None."""
+    plain = None | bool | int | float | complex | str | bytes
+    return isinstance(held, plain | torch.Tensor | Mapping | Sequence) or is_dataclass(held)
+
+
+def every_tensor(held: object) -> Iterator[Any]:
+    """Every tensor, of any dtype, in nested tuples, lists, mappings and dataclasses, in order."""
     if isinstance(held, torch.Tensor):
         yield held
     elif isinstance(held, Mapping):
         for value in held.values():
-            yield from _all_tensors(value)
+            yield from every_tensor(value)
     elif is_dataclass(held):
-        yield from _all_tensors(vars(held))
+        yield from every_tensor(vars(held))
     elif isinstance(held, Sequence) and not isinstance(held, str | bytes):
         for value in held:
-            yield from _all_tensors(value)
+            yield from every_tensor(value)
 
 
 def tensors_in(held: object) -> list[Any]:

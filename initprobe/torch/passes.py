@@ -16,8 +16,10 @@ from initprobe.errors import ConfigError
 from initprobe.torch.arguments import Arguments, called, input_tensors, seed_of_draw
 from initprobe.torch.initial_state import Started
 from initprobe.torch.inventory import Inventory, inventory
+from initprobe.torch.lost_numbers import LostNumber, WatchForLost
 from initprobe.torch.nested import tensors
 from initprobe.torch.operations import Recorder
+from initprobe.torch.outputs import check_output
 from initprobe.torch.parameters import has_nonzero, small_peaks, void_parameters
 from initprobe.torch.restore import left_as_found, mapped, seed_everything
 
@@ -76,6 +78,32 @@ def recorded(arguments: Arguments, pool: Workers) -> tuple[Recorder, Course]:
         courses = [_one_draw(arguments, recorder, draw) for draw in range(arguments.draws)]
     losses = [course.loss for course in courses if course.loss is not None]
     return recorder, replace(courses[0], loss=sum(losses) / len(losses) if losses else None)
+
+
+def first_lost(arguments: Arguments) -> LostNumber | None:
+    """The call that makes the first NaN or infinity on the way forward; None without one. Each draw runs once more.
+
+    Args:
+        arguments: the model and its input.
+    """
+    watch = WatchForLost()
+    with left_as_found(arguments.parts, parameters=arguments.reinit is not None), recording():
+        seed_everything(arguments.seed)
+        for _ in range(arguments.draws):
+            _watched(arguments, watch)
+    return watch.first
+
+
+def _watched(arguments: Arguments, watch: WatchForLost) -> None:
+    """Send one draw forward."""
+    if arguments.reinit is not None:
+        arguments.reinit(arguments.model)
+    given = mapped(lambda tensor: tensor.clone(), arguments.x)
+    watch.follow(input_tensors(given))
+    with watch:
+        output = called(arguments.model, given)
+        if arguments.loss is not None:
+            arguments.loss(output)
 
 
 @contextmanager
@@ -143,6 +171,8 @@ def _forward(arguments: Arguments, recorder: Recorder, draw: int) -> _Ends:
             raise ConfigError("loss must give one number, a tensor that depends on the model's output")
         return _Ends([loss], None, float(loss.detach()))
     ends = [tensor for tensor in made if tensor.requires_grad]
+    if not ends:
+        check_output(output)
     rng = torch.Generator().manual_seed(seed_of_draw(arguments.seed, draw))
     return _Ends(ends, [torch.randn(end.shape, generator=rng).to(end.device, end.dtype) for end in ends], None)
 

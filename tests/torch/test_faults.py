@@ -27,6 +27,14 @@ class Between(nn.Module):
         return self.last(self.function(self.first(x)))
 
 
+class Applied(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.forward = function
+
+
 def alarms(model, x, **options):
     """The findings above info, by rule."""
     result = probe(model, x, threads=1, **options)
@@ -106,6 +114,42 @@ def test_a_function_without_gradient_is_named():
 def test_a_function_that_makes_nan_is_named():
     found, _ = alarms(Between(torch.log), torch.randn(16, 16))
     assert found["overflow"].evidence.startswith("log gives NaN, of entries from -")
+
+
+@pytest.mark.parametrize(
+    "function, evidence, advice",
+    [
+        (lambda z: z.relu() / 0 * 0, "div gives NaN, because its divisor has an entry of 0", "divisor"),
+        (lambda z: z / z.relu(), "div gives infinity, because its divisor has an entry of 0", "divisor"),
+        (lambda z: 1 / z.relu(), "div gives infinity, because its divisor has an entry of 0", "divisor"),
+        (lambda z: z.sqrt(), "sqrt gives NaN, of entries from -", "keep sqrt"),
+        (lambda z: z.relu().log(), "log gives infinity, of entries from 0 to", "keep log"),
+        (lambda z: (z * 1e4).exp(), "exp gives infinity, of entries from -", "keep exp"),
+        (lambda z: z / z[:, :1].std(1, keepdim=True), "std gives NaN, because it is taken over one", "="),
+        (lambda z: (z - torch.inf).log_softmax(-1), "log_softmax gives NaN, because every logit of", "open"),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:std.*degrees of freedom:UserWarning")
+def test_the_call_that_makes_nan_or_infinity_is_named(function, evidence, advice):
+    """Not the function that comes before it, and also behind the last layer."""
+    torch.manual_seed(0)
+    for model in (Between(function), nn.Sequential(nn.Linear(16, 32), Between(function, 32).last, Applied(function))):
+        found, _ = alarms(model, torch.randn(16, 16))
+        assert found["overflow"].evidence.startswith(evidence) and advice in found["overflow"].no_fix
+
+
+def test_a_call_before_the_first_layer_is_named():
+    model = nn.Sequential(Applied(torch.log), nn.Linear(16, 4))
+    assert alarms(model, torch.randn(16, 16).relu())[0]["overflow"].evidence.startswith(
+        "log gives infinity, of entries"
+    )
+
+
+def test_infinities_on_purpose_and_weights_too_large_are_not_named():
+    masked = Between(lambda z: (z + torch.ones(16, 32).tril().log()).softmax(-1))
+    assert "overflow" not in alarms(masked, torch.randn(16, 16))[0]
+    large = filled(plain(3, act=nn.ReLU), lambda p: nn.init.constant_(p, 1e30))
+    assert "on the way forward" in alarms(large, torch.randn(16, 64))[0]["overflow"].evidence
 
 
 def test_a_mask_that_hides_a_row_is_named():

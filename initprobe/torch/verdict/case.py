@@ -17,6 +17,7 @@ from initprobe.torch.verdict.zero_starts import ZeroStarts
 if TYPE_CHECKING:
     from initprobe.torch.inventory import Inventory
     from initprobe.torch.layer_stats import LayerRecords
+    from initprobe.torch.lost_numbers import LostNumber
     from initprobe.torch.operations import Recorder
 
 
@@ -38,6 +39,7 @@ class Case:
         training: whether the model was in training mode.
         dtype: of the parameters, as `float32`; None for a model without any.
         formats: what small formats would lose.
+        lost: the call that makes the first NaN or infinity on the way forward; None without one.
         tries_fixes: lines that may fix a finding are tried; otherwise none are written.
     """
 
@@ -54,6 +56,7 @@ class Case:
     training: bool = True
     dtype: str | None = None
     formats: tuple[FormatStats, ...] = ()
+    lost: LostNumber | None = None
     tries_fixes: bool = True
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ VOID = "void-parameter"
 _STATUSES = {"underflow": ("underflow",), "overflow": ("overflow", "nonfinite")}
 
 if TYPE_CHECKING:
+    from initprobe.torch.lost_numbers import LostNumber
     from initprobe.torch.measure import Track
 
 
@@ -66,31 +68,44 @@ def _is_any(case: Case, tracks: Sequence[Track | None], statuses: Sequence[str])
 
 
 def _out_of_range(case: Case, rule: str, number: int, way: str) -> Observation:
-    layer = case.layers[number - 1]
-    maker = _undefined(case) if rule == "overflow" and way == "forward" else None
-    if maker is not None and maker.given is not None:
-        low, high = short(maker.given.low), short(maker.given.high)
-        return Observation(
-            rule,
-            "error",
-            number,
-            f"{maker.name} gives NaN, of entries from {low} to {high}; what is computed from it is void",
-            f"{maker.name} has no value there",
-            layer.label,
-            no_fix=f"keep {maker.name} in the model's code away from such entries",
-        )
-    return Observation(
-        rule,
-        "error",
-        number,
-        f"on the way {way}; what is computed from it is void",
-        MEANING,
-        layer.label,
-        (Fix(TO_BFLOAT16),) if case.dtype == "float16" else fix_lines.for_layers(case, [layer]),
-    )
+    layer, lost = case.layers[number - 1], case.lost
+    fixes = (Fix(TO_BFLOAT16),) if case.dtype == "float16" else fix_lines.for_layers(case, [layer])
+    if rule == "overflow" and lost is not None and _is_named(lost):
+        return _by_call(layer, lost, () if lost.by_zero or lost.makes == "NaN" else fixes)
+    what = f"on the way {way}; what is computed from it is void"
+    return Observation(rule, "error", number, what, MEANING, layer.label, fixes)
 
 
-def _hidden(layer: Layer, softmax: Operation) -> Observation:
+def _is_named(lost: LostNumber) -> bool:
+    """Whether the function is at fault, and not the size of what is summed over weights."""
+    if lost.makes == "NaN":
+        return lost.group not in ("product", "recurrence", "attention")
+    return lost.by_zero or lost.group in ("activation", "power", "other")
+
+
+def _by_call(layer: Layer, lost: LostNumber, fixes: tuple[Fix, ...]) -> Observation:
+    """What a call in the model's code makes of entries without NaN."""
+    if lost.group == "softmax" and lost.low == -math.inf:
+        return _hidden(layer, lost)
+    why, cause, advice = _reason(lost)
+    what = f"{lost.name} gives {lost.makes}, {why}; what is computed from it is void"
+    return Observation("overflow", "error", layer.number, what, cause, layer.label, fixes, advice)
+
+
+def _reason(lost: LostNumber) -> tuple[str, str, str]:
+    """Why a call makes NaN or infinity: in the evidence, as a cause, and what to do."""
+    if lost.by_zero:
+        advice = "keep the divisor in the model's code away from 0, as by an eps that is added to it"
+        return "because its divisor has an entry of 0", "a quotient has no value where the divisor is 0", advice
+    if lost.single:
+        cause = f"{lost.name} divides by the number of entries less its correction of 1, which is 0"
+        return "because it is taken over one entry", cause, f"take {lost.name} over more entries, or with correction=0"
+    entries = f"of entries from {short(lost.low)} to {short(lost.high)}"
+    advice = f"keep {lost.name} in the model's code away from such entries"
+    return entries, f"{lost.name} has no finite value there", advice
+
+
+def _hidden(layer: Layer, softmax: Operation | LostNumber) -> Observation:
     """A mask that leaves no key to a query, so that its softmax is 0 / 0."""
     return Observation(
         "overflow",
@@ -101,20 +116,6 @@ def _hidden(layer: Layer, softmax: Operation) -> Observation:
         layer.label,
         no_fix="leave one entry of each row open in the mask",
     )
-
-
-def _undefined(case: Case) -> Operation | None:
-    """The function that makes the first NaN of finite numbers, if no entry has left the range before."""
-    for op in case.operations:
-        lost = next((track for track in (op.given, op.output) if track is not None and track.nonfinite), None)
-        if lost is None:
-            continue
-        if lost.infinite:
-            return None
-        made = [op] if lost is op.output else [step for signal in op.inputs for step in signal.steps]
-        functions = [each for each in made if each.kind == "activation" and each.given is not None]
-        return next((each for each in reversed(functions) if each.given and not each.given.nonfinite), None)
-    return None
 
 
 RULES = (
