@@ -188,4 +188,4 @@ def mean_windows(node: Node) -> list[MeanWindow]:
     divisors = (divisor, *[None if divisor is None else 1] * (count - 1))
     sizes = first(node).shape[-count:], node.shape[-count:]
     each = zip(*sizes, taps, strides, pads, strict=True)
-    return [MeanWindow(Window(*one), counts_padding, last) for one, last in zip(each, divisors, strict=True)]
+    return [MeanWindow(Window(*sides), counts_padding, last) for sides, last in zip(each, divisors, strict=True)]
