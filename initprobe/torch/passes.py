@@ -25,6 +25,19 @@ from initprobe.torch.restore import left_as_found, mapped, seed_everything
 
 
 @dataclass(frozen=True)
+class Changed:
+    """Names of parameters that the model's own code changes on the way forward.
+
+    Attributes:
+        replaced: that it puts another tensor in place of.
+        written: whose entries it writes to.
+    """
+
+    replaced: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Course:
     """How one draw went.
 
@@ -34,6 +47,7 @@ class Course:
         moved: by name of a parameter, whether an entry of its gradient is not 0. None for a parameter without gradient.
         void: by name of a module, which of its parameters holds NaN or infinities.
         peaks: by name, the largest magnitude in each small parameter.
+        changed: what the model's own code did to its parameters on the way forward.
     """
 
     differentiated: bool
@@ -41,6 +55,7 @@ class Course:
     moved: Mapping[str, bool | None] = field(default_factory=dict)
     void: Mapping[str, str] = field(default_factory=dict)
     peaks: Mapping[str, float] = field(default_factory=dict)
+    changed: Changed = field(default_factory=Changed)
 
 
 @dataclass(frozen=True)
@@ -140,19 +155,30 @@ def _one_draw(arguments: Arguments, recorder: Recorder, draw: int) -> Course:
         arguments = replace(arguments, parts=inventory(arguments.model))
     peaks = small_peaks(arguments.parts.tensors)
     void = void_parameters(arguments.parts, peaks)
+    versions = {name: tensor._version for name, tensor in arguments.parts.parameters.items()}
     with recording():
         ends = _forward(arguments, recorder, draw)
+        changed = _changed(arguments.parts, versions)
         learning = {
             name: parameter for name, parameter in arguments.parts.parameters.items() if parameter.requires_grad
         }
         sources = [*learning.values(), *(tensor for tensor in input_tensors(arguments.x) if tensor.requires_grad)]
         if not any(end.requires_grad for end in ends.tensors) or not sources:
-            return Course(False, ends.loss, {}, void, peaks)
+            return Course(False, ends.loss, {}, void, peaks, changed)
         gradients = dict(zip(learning, _gradients(ends, sources), strict=False))
     recorder.add_weight_gradients(gradients)
     tracks = recorder.parameters.items()
     gradient_peaks = {name: track.gradient.peak for name, track in tracks if track.gradient}
-    return Course(True, ends.loss, has_nonzero(gradients, gradient_peaks), void, peaks)
+    return Course(True, ends.loss, has_nonzero(gradients, gradient_peaks), void, peaks, changed)
+
+
+def _changed(parts: Inventory, versions: Mapping[str, int]) -> Changed:
+    """What the pass forward changed since the parameters had these versions."""
+    now = dict(parts.model.named_parameters(remove_duplicate=False))
+    return Changed(
+        replaced=tuple(name for name, tensor in parts.parameters.items() if now.get(name) is not tensor),
+        written=tuple(name for name, version in versions.items() if parts.parameters[name]._version != version),
+    )
 
 
 def _forward(arguments: Arguments, recorder: Recorder, draw: int) -> _Ends:
