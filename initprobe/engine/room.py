@@ -13,9 +13,9 @@ from initprobe.arrays import Array
 
 # Arrays of fewer bytes come from the heap, without new pages. Of larger ones so many bytes are kept.
 _SMALLEST, _KEPT = 1 << 18, 1 << 26
-# For an array of so many bytes NumPy asks Linux for pages of 2 MB. A run touches its memory 20 times as fast then as in
-# pages of 4 kB. Smaller arrays are parts of a block.
-_HUGE, _BLOCK, _STEP = 1 << 22, 1 << 24, 64
+# For a block of so many bytes NumPy asks Linux for pages of 2 MB. A run touches its memory 20 times as fast then as in
+# pages of 4 kB. Arrays are parts of a block up to a size that leaves at most an eighth of it unused.
+_BLOCK, _LARGEST_PART, _STEP = 1 << 24, 1 << 21, 64
 
 
 def _references(arrays: Sequence[Array]) -> list[int]:
@@ -63,7 +63,7 @@ class Room:
         if self._bytes + size > _KEPT:
             return np.empty(entries, dtype)
         # An array of a buffer, not a view: views of a view would refer to the whole block alone.
-        memory = np.empty(entries, dtype) if size >= _HUGE else np.frombuffer(self._part(size), dtype)
+        memory = np.empty(entries, dtype) if size > _LARGEST_PART else np.frombuffer(self._part(size), dtype)
         self._held.append(memory)
         self._bytes += size
         return memory

@@ -38,7 +38,7 @@ from initprobe.probe.one_step import Moved, one_step, passes_of, with_step
 from initprobe.probe.passes import probe_batch
 from initprobe.probe.progress import BACK, Progress, Steps
 from initprobe.probe.rounding import in_formats
-from initprobe.probe.summarise import summarise, with_fitting
+from initprobe.probe.summarise import settle, summarise, with_fitting
 from initprobe.probe.trials import Outcome, Outcomes, Trials
 from initprobe.reports.notebook import progress_bar
 from initprobe.results.environment import environment
@@ -98,6 +98,7 @@ def measure(
     trials.remember(config, Outcome.of(result))
     if result.healthy and not collapses(result):
         return result
+    settle(result.layers)  # their counts take memory that trials need
     from initprobe.prediction.fix_norm_and_skip import fix_for, fix_for_indistinct_inputs  # only sick networks need it
 
     apart = partial(trials.survives, distinct=True)

@@ -19,6 +19,7 @@ from initprobe.probe.pending_stats import PendingStats
 from initprobe.probe.tensor_stats import is_lost
 from initprobe.results.base import TENSOR_SYMBOLS, Status, worst
 from initprobe.results.layers import Fitting, LayerStats, TensorStats
+from initprobe.results.pending import completed
 
 if TYPE_CHECKING:
     from initprobe.engine.fitted import Fitted
@@ -69,6 +70,13 @@ def _tensors(
     for index, (record, status, phi) in enumerate(zip(records, statuses, activations, strict=True)):
         tensors = {name: own.stats(index) for name, own in stats.items() if name != "output"}
         yield tensors | {"output": stats["output"].output(index, *_flat_shares(record, status["output"], phi))}
+
+
+def settle(layers: Sequence[LayerStats]) -> None:
+    """Work out what waits to be read in the tensors of layers, so that their counts are let go of."""
+    for layer in layers:
+        for name in TENSORS:
+            completed(layer.tensor(name))
 
 
 def with_fitting(

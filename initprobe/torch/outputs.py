@@ -24,10 +24,9 @@ def check_output(output: Any) -> None:
     if not is_searched(output):
         raise ConfigError(
             f"forward returned an object of type {type(output).__name__}, which is not searched for tensors; "
-            "return a tensor, a tuple, a dictionary or a dataclass, or name a loss"
+            "return a tensor, tuple or dictionary"
         )
     if any(tensor.is_complex() and tensor.requires_grad for tensor in every_tensor(output)):
         raise ConfigError(
-            "the output of the model is complex, and a backward pass starts from real numbers; "
-            "return torch.view_as_real(y), or name a loss that is real"
+            "the output of the model is complex; return torch.view_as_real(y), or name a loss that is real"
         )
