@@ -155,10 +155,10 @@ def _one_draw(arguments: Arguments, recorder: Recorder, draw: int) -> Course:
         arguments = replace(arguments, parts=inventory(arguments.model))
     peaks = small_peaks(arguments.parts.tensors)
     void = void_parameters(arguments.parts, peaks)
-    versions = {name: tensor._version for name, tensor in arguments.parts.parameters.items()}
+    versions = _versions(arguments.parts)
     with recording():
         ends = _forward(arguments, recorder, draw)
-        changed = _changed(arguments.parts, versions)
+        changed = _changed(arguments.parts, versions, recorder)
         learning = {
             name: parameter for name, parameter in arguments.parts.parameters.items() if parameter.requires_grad
         }
@@ -172,13 +172,17 @@ def _one_draw(arguments: Arguments, recorder: Recorder, draw: int) -> Course:
     return Course(True, ends.loss, has_nonzero(gradients, gradient_peaks), void, peaks, changed)
 
 
-def _changed(parts: Inventory, versions: Mapping[str, int]) -> Changed:
+def _versions(parts: Inventory) -> dict[str, int]:
+    """How often each parameter was written to; tensors of inference mode do not count that."""
+    return {name: tensor._version for name, tensor in parts.parameters.items() if not tensor.is_inference()}
+
+
+def _changed(parts: Inventory, versions: Mapping[str, int], recorder: Recorder) -> Changed:
     """What the pass forward changed since the parameters had these versions."""
-    now = dict(parts.model.named_parameters(remove_duplicate=False))
-    return Changed(
-        replaced=tuple(name for name, tensor in parts.parameters.items() if now.get(name) is not tensor),
-        written=tuple(name for name, version in versions.items() if parts.parameters[name]._version != version),
-    )
+    written = tuple(name for name, version in _versions(parts).items() if versions[name] != version)
+    unused = [name for name in parts.parameters if name not in recorder.roles]
+    now = inventory(parts.model).all_parameters if unused else {}
+    return Changed(tuple(name for name in unused if now.get(name) is not parts.parameters[name]), written)
 
 
 def _forward(arguments: Arguments, recorder: Recorder, draw: int) -> _Ends:
