@@ -202,7 +202,7 @@ def _forward(arguments: Arguments, recorder: Recorder, draw: int) -> _Ends:
         return _Ends([loss], None, float(loss.detach()))
     ends = [tensor for tensor in made if tensor.requires_grad]
     if not ends:
-        check_output(output)
+        check_output(output, any(op.weight is not None for op in recorder.operations))
     rng = torch.Generator().manual_seed(seed_of_draw(arguments.seed, draw))
     return _Ends(ends, [torch.randn(end.shape, generator=rng).to(end.device, end.dtype) for end in ends], None)
 
