@@ -107,6 +107,10 @@ def notes(case: Case) -> Iterator[str]:
         entries = sum(case.parameters[name].numel() for name in frozen)
         every = sum(parameter.numel() for parameter in case.parameters.values())
         yield f"frozen, {percent(entries / every)}% of the parameters (requires_grad=False): {listed(frozen)}"
+    if case.changed.written:
+        yield f"forward writes to {listed(case.changed.written)}, so a call may change the model"
+    if case.changed.replaced:
+        yield f"forward puts other tensors in place of {listed(case.changed.replaced)}; those are not judged"
     if not case.differentiated:
         yield "no path leads back from the output to a parameter that learns, so there are no gradients"
 

@@ -102,7 +102,7 @@ def _probed(arguments: Arguments, threads: int, try_fixes: bool, step: Optimizin
         healthy=all(finding.severity == "info" for finding in findings),
         diagnosis=tuple(findings),
         notes=tuple(descriptions.notes(case)),
-        coverage=coverage(case.parameters, case.recorder.roles),
+        coverage=coverage(case.parameters, case.recorder.roles, case.changed.replaced),
         min_judged=arguments.limits.judged,
         facts=ModelFacts(void=dict(case.void)),
         formats=case.formats,
@@ -145,6 +145,7 @@ def _case(arguments: Arguments, pool: Workers, tries_fixes: bool = True) -> Case
         moved=course.moved,
         differentiated=course.differentiated,
         void=course.void,
+        changed=course.changed,
         # After draws, the model has its own weights again.
         peaks=course.peaks if arguments.reinit is None else small_peaks(parts.parameters.items()),
         records=LayerRecords(recorder, parts, structure, arguments.draws),

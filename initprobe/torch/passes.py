@@ -25,6 +25,19 @@ from initprobe.torch.restore import left_as_found, mapped, seed_everything
 
 
 @dataclass(frozen=True)
+class Changed:
+    """Names of parameters that the model's own code changes on the way forward.
+
+    Attributes:
+        replaced: that it puts another tensor in place of.
+        written: whose entries it writes to.
+    """
+
+    replaced: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Course:
     """How one draw went.
 
@@ -34,6 +47,7 @@ class Course:
         moved: by name of a parameter, whether an entry of its gradient is not 0. None for a parameter without gradient.
         void: by name of a module, which of its parameters holds NaN or infinities.
         peaks: by name, the largest magnitude in each small parameter.
+        changed: what the model's own code did to its parameters on the way forward.
     """
 
     differentiated: bool
@@ -41,6 +55,7 @@ class Course:
     moved: Mapping[str, bool | None] = field(default_factory=dict)
     void: Mapping[str, str] = field(default_factory=dict)
     peaks: Mapping[str, float] = field(default_factory=dict)
+    changed: Changed = field(default_factory=Changed)
 
 
 @dataclass(frozen=True)
@@ -140,19 +155,34 @@ def _one_draw(arguments: Arguments, recorder: Recorder, draw: int) -> Course:
         arguments = replace(arguments, parts=inventory(arguments.model))
     peaks = small_peaks(arguments.parts.tensors)
     void = void_parameters(arguments.parts, peaks)
+    versions = _versions(arguments.parts)
     with recording():
         ends = _forward(arguments, recorder, draw)
+        changed = _changed(arguments.parts, versions, recorder)
         learning = {
             name: parameter for name, parameter in arguments.parts.parameters.items() if parameter.requires_grad
         }
         sources = [*learning.values(), *(tensor for tensor in input_tensors(arguments.x) if tensor.requires_grad)]
         if not any(end.requires_grad for end in ends.tensors) or not sources:
-            return Course(False, ends.loss, {}, void, peaks)
+            return Course(False, ends.loss, {}, void, peaks, changed)
         gradients = dict(zip(learning, _gradients(ends, sources), strict=False))
     recorder.add_weight_gradients(gradients)
     tracks = recorder.parameters.items()
     gradient_peaks = {name: track.gradient.peak for name, track in tracks if track.gradient}
-    return Course(True, ends.loss, has_nonzero(gradients, gradient_peaks), void, peaks)
+    return Course(True, ends.loss, has_nonzero(gradients, gradient_peaks), void, peaks, changed)
+
+
+def _versions(parts: Inventory) -> dict[str, int]:
+    """How often each parameter was written to; tensors of inference mode do not count that."""
+    return {name: tensor._version for name, tensor in parts.parameters.items() if not tensor.is_inference()}
+
+
+def _changed(parts: Inventory, versions: Mapping[str, int], recorder: Recorder) -> Changed:
+    """What the pass forward changed since the parameters had these versions."""
+    written = tuple(name for name, version in _versions(parts).items() if versions[name] != version)
+    unused = [name for name in parts.parameters if name not in recorder.roles]
+    now = inventory(parts.model).all_parameters if unused else {}
+    return Changed(tuple(name for name in unused if now.get(name) is not parts.parameters[name]), written)
 
 
 def _forward(arguments: Arguments, recorder: Recorder, draw: int) -> _Ends:
@@ -172,7 +202,7 @@ def _forward(arguments: Arguments, recorder: Recorder, draw: int) -> _Ends:
         return _Ends([loss], None, float(loss.detach()))
     ends = [tensor for tensor in made if tensor.requires_grad]
     if not ends:
-        check_output(output)
+        check_output(output, any(op.weight is not None for op in recorder.operations))
     rng = torch.Generator().manual_seed(seed_of_draw(arguments.seed, draw))
     return _Ends(ends, [torch.randn(end.shape, generator=rng).to(end.device, end.dtype) for end in ends], None)
 

@@ -37,11 +37,11 @@ def left_as_found(parts: Inventory, *, parameters: bool) -> Iterator[None]:
 
 
 def _modules(parts: Inventory) -> Callable[[], None]:
-    """A function that restores the mode of every module, and its parameters and buffers under their names."""
+    """A function that restores the mode of every module, and what it holds under its names, modules included."""
     modules = list(parts.modules.values())
     modes = [module.training for module in modules]
     # Lists in parallel: of thousands of pairs or copies, each would be an object that the garbage collector visits.
-    tensors = [held for module in modules for held in (module._parameters, module._buffers)]
+    tensors = [held for module in modules for held in (module._parameters, module._buffers, module._modules)]
     names = [tuple(held) for held in tensors]
     entries = [tensor for held in tensors for tensor in held.values()]
 

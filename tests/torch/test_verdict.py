@@ -314,3 +314,20 @@ def test_a_fix_reaches_the_read_out_that_explodes_too():
     assert first.rule == "exploding-output" and first.fix is not None and "model[6]" in first.fix
     exec(first.fix, {"model": model, "nn": nn})
     assert probe(model, torch.randn(16, 64)).healthy
+
+
+@pytest.mark.parametrize(
+    "act, std, factor", [(nn.ReLU, 0.05, 0.5), (nn.Identity, 0.05, 1), (nn.Tanh, 0.05, 1), (nn.Sigmoid, 0.1, 1 / 16)]
+)
+def test_the_product_of_a_trend_counts_the_activation(act, std, factor):
+    """`64 x 0.05^2 x 0.5 (E[phi'^2]) = 0.08` is the share that each layer keeps, within its measured spread."""
+    torch.manual_seed(0)
+    model = nn.Sequential(*[part for _ in range(10) for part in (nn.Linear(64, 64), act())])
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=std) if parameter.ndim > 1 else nn.init.zeros_(parameter)
+    findings = probe(model, torch.randn(64, 64), threads=1, try_fixes=False).diagnosis
+    evidence = next(finding.evidence for finding in findings if finding.rule == "vanishing-gradient")
+    weights, _, rest = evidence.partition("^2")
+    product, kept = float(rest.partition(" = ")[2].partition(":")[0]), float(rest.split("keeps ")[1].partition("%")[0])
+    assert weights.startswith("64 x ") and ("(E[phi'^2])" in rest) == (factor < 1)
+    assert product == pytest.approx(kept / 100, rel=0.1) == pytest.approx(64 * std**2 * factor, rel=0.2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from initprobe.arrays import Array
 from initprobe.torch.theory.known_entries import summed_products
 from initprobe.torch.theory.maxima import largest, largest_back, latent
+from initprobe.torch.theory.mean_windows import MeanWindow, mean_windows
 from initprobe.torch.theory.moments import Bent, Moments, NoRule, gaussian_noise, shares
 from initprobe.torch.theory.pointwise import of_bent
 from initprobe.torch.theory.pooled_pieces import pieces_of, pooled, pooled_back
@@ -35,10 +37,8 @@ def _pool_windows(node: Node) -> list[Window]:
     source = first(node)
     count = int(node.name[-2]) if node.name[-1] == "d" else 2
     each = per_axis(node.argument("kernel_size", 1), count)
-    if "avg" in node.name:  # whose fifth argument is `ceil_mode`, and no dilation
-        node = Node(node.number, node.name, node.args[:4], node.kwargs, node.shape)
     if node.argument("stride", 2) in (None, ()):
-        node = Node(node.number, node.name, node.args[:1], {**node.kwargs, "stride": each}, node.shape)
+        node = Node(node.number, node.name, node.args, {**node.kwargs, "stride": each}, node.shape)
     return windows(node, source, each, (2, 3, 4))
 
 
@@ -160,10 +160,10 @@ def _filtered(pairs: Array, axis: int, window: Window) -> Array:
     return np.asarray(total)
 
 
-def _mean_windows(node: Node) -> list[Window | Array]:
-    """The windows along each axis; a matrix where they overlap or differ in length, as in adaptive pooling."""
+def _mean_windows(node: Node) -> list[Window | MeanWindow | Array]:
+    """The windows along each axis; a matrix for those of adaptive pooling that overlap or differ in length."""
     if not node.name.startswith("adaptive"):
-        return list(_pool_windows(node))
+        return [means.window if means.is_even else means for means in mean_windows(node)]
     count = int(node.name[-2])
     source = first(node)
     pairs = zip(source.shape[-count:], node.shape[-count:], strict=True)
@@ -191,26 +191,49 @@ def _mapped(pairs: Array, axis: int, matrix: Array) -> Array:
 
 def _mean_pool(node: Node, of: Lookup) -> Moments:
     given, each = of(first(node)), _mean_windows(node)
-    pairs, share = given.pairs, 1.0
+    pairs, share, levels = given.pairs, 1.0, dict[int, Array]()
     for axis, window in enumerate(each, given.pairs.ndim - len(each)):
         if isinstance(window, Window):
-            pairs, share = _filtered(pairs, axis, window), share * window.inside
+            pairs = _filtered(pairs, axis, window)
+        elif isinstance(window, MeanWindow):
+            (pairs, level), share = window.forward(pairs, axis, given.levels), share * window.share
+            levels |= level
         else:
             pairs = _mapped(pairs, axis, window)
-    return Moments(node.shape, given.mean * share, pairs * share**2, given.noise)
+    return Moments(node.shape, given.mean * share, pairs, given.noise, levels=levels)
 
 
 def _mean_pool_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     source, each = first(node), _mean_windows(node)
-    pairs = gradient.pairs
+    pairs, levels = gradient.pairs, dict[int, Array]()
     for axis, window in enumerate(each, pairs.ndim - len(each)):
-        if not isinstance(window, Window):
+        if isinstance(window, MeanWindow):
+            pairs, level = window.back(pairs, axis, gradient.levels)
+            levels |= level
+        elif isinstance(window, Window):
+            share = min(window.made * window.stride / window.size, 1.0) if window.made > 1 else 1.0
+            pairs = _between(pairs, axis, window.made, window.size) * share / window.taps**2
+        else:
             pairs = _mapped(pairs, axis, window.T)
-            continue
-        overlap = window.taps / window.stride if window.made > 1 else 1.0
-        share = min(window.made * window.stride / window.size, 1.0) if window.made > 1 else 1.0
-        pairs = _between(pairs, axis, window.made, window.size) * overlap * share / window.taps**2
-    yield source, Moments(source.shape, 0.0, pairs, gradient.noise)
+    noise = gradient.noise + _uneven_noise(gradient, each)
+    yield source, Moments(source.shape, 0.0, pairs, noise, levels=levels)
+
+
+def _uneven_noise(gradient: Moments, each: Sequence[Window | MeanWindow | Array]) -> float:
+    """Variance of the log of the growth of a gradient whose places count differently, or come with their neighbours.
+
+    For Gaussian entries that are independent between the places, it is `2 r (tr G^2 / (tr G)^2 - 1 / n)`. `G` holds
+    the products of two of the `n` windows. `r` is the mean squared correlation within a place.
+    """
+    plain, concentration = len(gradient.shape) - len(each), 1.0
+    for axis, window in enumerate(each, plain):
+        if isinstance(window, MeanWindow):
+            concentration *= window.concentration(gradient.levels.get(axis, np.ones(window.window.made)))
+        else:
+            concentration /= gradient.shape[axis]
+    within = gradient.pairs[(slice(None),) * plain + (slice(0, 1),) * len(each)] ** 2
+    correlation = float(gradient.averaged(range(plain), within).item()) / max(gradient.square**2, 1e-300)
+    return 2 * correlation * max(concentration - 1 / math.prod(gradient.shape[plain:]), 0.0)
 
 
 def _reverse(window: Window) -> Window:

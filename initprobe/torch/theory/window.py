@@ -69,11 +69,6 @@ class Window:
         return np.bincount(places.ravel(), np.asarray(given, float).ravel(), self.size)
 
     @cached_property
-    def inside(self) -> float:
-        """Mean share of the taps of an output that are not beyond the border."""
-        return float(np.mean(self._taken[1]))
-
-    @cached_property
     def shared(self) -> Array:
         """Share of the taps inside at two outputs, over the share at one, by the distance of the outputs."""
         inside = self._taken[1].astype(float)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from initprobe.torch.layer_stats import LayerRecords
     from initprobe.torch.lost_numbers import LostNumber
     from initprobe.torch.operations import Recorder
+    from initprobe.torch.passes import Changed
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Case:
         moved: by name of a parameter, whether an entry of its gradient is not 0. None for a parameter without gradient.
         differentiated: whether there was a backward pass.
         void: by name of a module, which of its parameters holds NaN or infinities.
+        changed: parameters that the model's own code changes on the way forward.
         peaks: by name, the largest magnitude in each small parameter.
         records: statuses and statistics of tensors.
         loss: the loss at the start; None without one.
@@ -50,6 +52,7 @@ class Case:
     moved: Mapping[str, bool | None]
     differentiated: bool
     void: Mapping[str, str]
+    changed: Changed
     peaks: Mapping[str, float]
     records: LayerRecords
     loss: float | None = None

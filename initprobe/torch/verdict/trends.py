@@ -25,6 +25,8 @@ _SEVERE = 1.5  # times what published nets lose is an error
 _UNIFORM_SDS = 5  # by which the variance of so many entries may differ by chance
 _OUTPUT, _GRADIENT = "output", "gradient"
 _SYMBOLS = {_OUTPUT: "mean square of h", _GRADIENT: "squared norm of dL/dh per sample"}
+_FACTORS = {_OUTPUT: "E[phi^2]/q", _GRADIENT: "E[phi'^2]"}
+_SILENT = 0.002  # decades of a factor that vanishes in the digits of the others
 _BUILT_IN = "give the branches a smaller initial scale, or a norm each, in the model's code"
 _CAUSES = {
     "vanishing-output": "the weights are too small for this activation, so the signal shrinks by a factor at every",
@@ -189,12 +191,13 @@ def _observation(case: Case, way: Way, trend: Trend, at_fault: Sequence[Layer]) 
     rule = f"{'vanishing' if falls else 'exploding'}-{way.tensor}"
     first = trend.start + 1  # the step to a place is by the layer there
     layers = _between(way, first, trend.end)
+    product = arithmetic(layers, way.tensor, _logged(way, trend))
     reason = "" if layers else "every branch adds in proportion to the stream, "
     return Observation(
         rule=rule,
         severity=_severity(case, way, trend.decades),
         layer=way.numbers[first],
-        evidence=f"{arithmetic(layers)}{_rate(way, trend)} ({_course(way, trend)}, {_span(way, first, trend.end)})",
+        evidence=f"{product}{_rate(way, trend)} ({_course(way, trend)}, {_span(way, first, trend.end)})",
         cause=f"{reason}{_CAUSES[rule]} {way.unit}",
         module=way.modules[first],
         fixes=_redrawn(case, at_fault) if layers else _of_branches(way, rule),
@@ -202,9 +205,14 @@ def _observation(case: Case, way: Way, trend: Trend, at_fault: Sequence[Layer]) 
     )
 
 
+def _logged(way: Way, trend: Trend) -> float:
+    """Decades per step in the direction of travel."""
+    return trend.rate if way.tensor == _OUTPUT else -trend.rate
+
+
 def _rate(way: Way, trend: Trend) -> str:
     """`each layer keeps 17% of the mean square of h`."""
-    rate = 10 ** (trend.rate if way.tensor == _OUTPUT else -trend.rate)
+    rate = 10 ** _logged(way, trend)
     change = f"keeps {short(100 * rate)}% of" if rate < 1 else f"multiplies by {short(rate)}"
     return f"each {way.unit} {change} the {_SYMBOLS[way.tensor]}"
 
@@ -250,14 +258,38 @@ def _span(way: Way, first: int, last: int) -> str:
     return f"{way.unit} {way.modules[first]} to {way.modules[last]}" if way.modules[first] else "the model"
 
 
-def arithmetic(layers: Sequence[Layer]) -> str:
-    """`500 x 0.01^2 = 0.05: `, the number that decides the trend, of the layer in the middle."""
+def arithmetic(layers: Sequence[Layer], tensor: str = "", rate: float = 0.0) -> str:
+    """`500 x 0.01^2 x 0.5 (E[phi'^2]) = 0.025: `, the numbers that decide the trend, of the layer in the middle.
+
+    Args:
+        layers: of the trend; without any, there is no product.
+        tensor: `output` or `gradient`, for the factor of the activation; empty for that of the weights alone.
+        rate: decades per layer. The factor of the activation is shown where it brings the product closer to this.
+
+    Returns:
+        The product, with a colon behind it.
+    """
     if not layers:
         return ""
     layer = layers[len(layers) // 2]
     if layer.op.weight is None or layer.op.kind == "recurrence":
         return ""
-    return f"{layer.op.fans[0]} x {math.sqrt(layer.op.weight.square):.2g}^2 = {layer.own_scale:.2g}: "
+    weights, own = f"{layer.op.fans[0]} x {math.sqrt(layer.op.weight.square):.2g}^2", decades(layer.own_scale)
+    of_activation = _of_activations(layers, tensor)
+    if abs(of_activation) < _SILENT or abs(own + of_activation - rate) >= abs(own - rate):
+        return f"{weights} = {layer.own_scale:.2g}: "
+    factor = f"{10**of_activation:.2g} ({_FACTORS[tensor]})"
+    return f"{weights} x {factor} = {10 ** (own + of_activation):.2g}: "
+
+
+def _of_activations(layers: Sequence[Layer], tensor: str) -> float:
+    """Decades that the activations of layers add to a mean square, measured and averaged; 0 where it is not known."""
+    if tensor not in _FACTORS or any(layer.activation is None or layer.norm is not None for layer in layers):
+        return 0.0
+    pairs = [(layer.h, layer.z) if tensor == _OUTPUT else (layer.z.gradient, layer.h.gradient) for layer in layers]
+    steps = [decades(above.square) - decades(below.square) for above, below in pairs if above and below]
+    finite = [step for step in steps if math.isfinite(step)]
+    return sum(finite) / len(finite) if finite else 0.0
 
 
 def _severity(case: Case, way: Way, change: float) -> Severity:

@@ -240,6 +240,26 @@ def bordered():
     return nn.Sequential(*[part for row in parts for part in row], nn.MaxPool2d(2))
 
 
+def pooled(pool, count):
+    """A mean over windows between two convolutions along so many axes."""
+    conv = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[count]
+    return nn.Sequential(conv(64, 64, 3, padding=1), nn.Tanh(), pool, conv(64, 64, 3, padding=1))
+
+
+class Padded(nn.Module):
+    """Attention to samples of unequal length."""
+
+    def __init__(self, lengths):
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(WIDTH, 4, 64, 0.0, batch_first=True)
+        self.register_buffer("padding", torch.arange(24) >= torch.tensor(lengths)[:, None])
+
+    def forward(self, x):
+        return self.layer(x, src_key_padding_mask=self.padding)
+
+
+CASES["padding of the first sample"] = lambda: (Padded([3, *[24] * 7]), torch.randn(8, 24, WIDTH))
+CASES["padding of other samples"] = lambda: (Padded([24, *[6] * 7]), torch.randn(8, 24, WIDTH))
 CASES["depthwise convolutions and a gate"] = lambda: (Excited(), torch.randn(12, 32, 8, 8))
 CASES["peaked attention"] = lambda: (SelfAttention(4, 2.0, False), torch.randn(4, 40, WIDTH))
 CASES["peaked attention by hand"] = lambda: (SelfAttention(4, 2.0, True), torch.randn(4, 40, WIDTH))
@@ -253,6 +273,18 @@ CASES["adaptive pooling to more places"] = lambda: pictures(lambda x: F.adaptive
 CASES["adaptive pooling of a long signal"] = lambda: (
     nn.Sequential(nn.Conv1d(16, 64, 5, padding=2), nn.ReLU(), nn.AdaptiveAvgPool1d(7)),
     torch.randn(4, 16, 4000),
+)
+CASES["mean over windows cut by the border"] = lambda: (
+    pooled(nn.AvgPool2d(4, ceil_mode=True), 2),
+    torch.randn(8, 64, 9, 9),
+)
+CASES["mean without the padding"] = lambda: (
+    pooled(nn.AvgPool1d(8, 8, 4, count_include_pad=False), 1),
+    torch.randn(8, 64, 18),
+)
+CASES["mean with a divisor"] = lambda: (
+    pooled(nn.AvgPool3d(3, 2, 1, divisor_override=8), 3),
+    torch.randn(8, 64, 5, 5, 5),
 )
 CASES["a constant far below 0"] = lambda: (Lowered(), torch.randn(64, WIDTH))
 CASES["masked windows"] = lambda: (SelfAttention(4, 0.3, True, -100.0), torch.randn(8, 40, WIDTH))
