@@ -508,6 +508,16 @@ class Terminal(io.StringIO):
         return True
 
 
+def test_a_small_format_as_a_dtype_names_the_option_that_takes_it(initprobe):
+    outcome = initprobe("run", "--init", "he", "--act", "relu", "--dtype", "float16")
+    assert outcome.code == 2 and "`--formats float16` counts what it would lose" in outcome.err
+
+
+def test_a_mark_says_for_which_width_it_holds(initprobe):
+    outcome = initprobe("phase", "--act", "tanh", "--mark", "normal:std=0.01", "--width", 100, "--size", 3)
+    assert outcome.code == 0 and "here with fan_in 100 (--width)" in outcome.out and "0.1000" in outcome.out
+
+
 @pytest.mark.parametrize("init", ["normal:std=0.01", "xavier"])
 def test_sentences_fill_a_terminal_before_they_fold(init, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
@@ -518,8 +528,8 @@ def test_sentences_fill_a_terminal_before_they_fold(init, monkeypatch):
     lines = there.getvalue().splitlines()
     plain = io.StringIO()
     print_verdict(result, console(plain, color=False))
-    assert " ".join(" ".join(lines).split()) == " ".join(plain.getvalue().split())
-    sentences = [line for line in lines if not line.startswith("fix ")]
+    assert " ".join(" ".join(lines).replace(" \\ ", " ").split()) == " ".join(plain.getvalue().split())
+    sentences = list(itertools.takewhile(lambda line: not line.startswith("fix "), lines))
     assert all(line.strip() for line in sentences) and max(map(len, sentences)) <= 80
     # No line ends where the next one's first word would still have had room.
     for line, after in itertools.pairwise(sentences):
