@@ -57,6 +57,8 @@ def test_an_object_that_is_no_experiment_is_refused(wrong):
     ("call", "said"),
     [
         (lambda config: initprobe.compare(3), "configs: must be a list of experiments"),
+        (lambda config: initprobe.compare("he"), "configs: must be a list of experiments"),
+        (lambda config: initprobe.compare({"init": "he"}), "configs: must be a list of experiments"),
         (lambda config: initprobe.spectrum(config, "x"), "samples: must be a whole number, not 'x'"),
         (lambda config: initprobe.width(config, 8), "widths: must be at least two different whole numbers"),
         (lambda config: initprobe.width(config, [8, 2.5]), "widths: must be at least two different whole numbers"),
@@ -322,6 +324,22 @@ def test_every_result_is_pickled_and_copied_as_an_equal_one(shown_results):
         for copied in (pickle.loads(pickle.dumps(result)), copy.deepcopy(result), copy.copy(result)):
             assert (copied == result) is True, name
         assert (result == 1) is False and (result != result) is False, name
+
+
+def test_results_with_parts_have_a_length(shown_results):
+    assert len(shown_results["sweep"]) == len(shown_results["load"]) == 2 and len(shown_results["compare"]) == 1
+    assert len(shown_results["diff"]) == 0
+
+
+def test_a_finished_sweep_leaves_no_journal(shown_results):
+    assert {file.name for file in shown_results["sweep"].path.parent.iterdir()} == {"sweep.db", ".sweep.db.lock"}
+
+
+def test_an_empty_file_is_not_called_wrong_json(tmp_path):
+    (tmp_path / "x.db").touch()
+    for call in (lambda: diff(tmp_path / "x.db", tmp_path / "x.db"), lambda: load(tmp_path / "x.db")):
+        with pytest.raises(InputError, match=r"x\.db: is empty"):
+            call()
 
 
 def test_a_changed_result_is_not_equal(shown_results):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from initprobe.cli.measured_extras import formats_option, optimizer_option
-from initprobe.cli.parameters import Choice, option
+from initprobe.cli.parameters import DtypeChoice, option
 
 
 def threads_option() -> Any:
@@ -149,7 +149,7 @@ class MeasurementOptions:
     draws: int | None = option("--draws", type=int, metavar="N", help="Independent networks.  [default: 4]")
     number_formats: str | None = formats_option()
     dtype: Literal["float32", "float64"] | None = option(
-        "--dtype", type=Choice(["float32", "float64"]), help="Precision of the network.  [default: float32]"
+        "--dtype", type=DtypeChoice(["float32", "float64"]), help="Precision of the network.  [default: float32]"
     )
     thresholds: tuple[str, ...] = option(
         "--threshold",

@@ -45,6 +45,24 @@ class Choice(click.Choice[str]):
         return f"{super().get_invalid_choice_message(value, ctx).rstrip('.')}{hint and f'.{hint}'}"
 
 
+class DtypeChoice(Choice):
+    """A choice of dtypes of the network; the error for a smaller format names the option that takes it."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """The message of click; for a small format with the option that counts its losses.
+
+        Args:
+            value: what the user typed.
+            ctx: of click.
+        """
+        from initprobe.engine.number_formats import FORMATS
+
+        if str(value) not in FORMATS:
+            return super().get_invalid_choice_message(value, ctx)
+        choices = ", ".join(map(repr, self.choices))
+        return f"{value!r} is not one of {choices}; `--formats {value}` counts what it would lose"
+
+
 def option(*flags: str, **settings: Any) -> Any:
     """A field that is an option; it has the name of the field and the default of the option.
 

@@ -137,7 +137,7 @@ def run_plan(
     workers = options.workers(len(runs))
     with open_store(directory / STORE_FILE) as store:
         _announce(plan, runs, store)
-        with _progress() as on_event:
+        with _progress(bool({run.key for run in runs} - store.done())) as on_event:
             outcome = execute(runs, store, workers, fail_fast=options.fail_fast, on_event=on_event)
         rows = list(store.rows([run.key for run in runs]))
         show(store, rows, output, judge(store, rows) if judge else Additions())
@@ -233,11 +233,11 @@ def finish(outcome: Outcome, failures: Sequence[str]) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[Event], None]]:
-    """A bar on a terminal, elsewhere a line every few seconds."""
+def _progress(has_work: bool) -> Iterator[Callable[[Event], None]]:
+    """A bar on a terminal where a run is left to do, elsewhere a line every few seconds."""
     from initprobe.cli.outputs import is_watched
 
-    if not is_watched():
+    if not (has_work and is_watched()):
         yield _Lines()
         return
     from rich.console import Console

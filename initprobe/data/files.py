@@ -136,7 +136,7 @@ def read_json(path: Path) -> bytes:
     """The text of a JSON file, not parsed.
 
     Raises:
-        InputError: there is no such file, it is too large, or it is large and does not begin like JSON.
+        InputError: there is no such file, or it is too large, empty, a database, or no JSON.
         MemoryLimitError: the parsed text would not fit into memory.
     """
     size = check_file(path)
@@ -146,6 +146,10 @@ def read_json(path: Path) -> bytes:
     check_room(path, _JSON_ROOM * size)
     with reading(path), path.open("rb") as file:
         start = file.read(_START)
+        if not start:
+            raise InputError("is empty", file=path)
+        if start.startswith(b"SQLite format 3"):
+            raise InputError("is a database, not JSON; `initprobe results` shows the store of a sweep", file=path)
         if size > len(start) and not start.lstrip().startswith((b"{", b"[")):
             raise InputError("is not JSON: it begins with neither { nor [", file=path)
         return start + file.read()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import os
 import re
+import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
 from rich.console import Console as RichConsole
@@ -23,6 +24,7 @@ _NARROWEST = 80
 _AROUND = 16  # lines that stand above and below a table
 _FEWEST_ROWS = 20  # however low a terminal is
 _MOST_ROWS = 100  # of a text that no terminal limits
+_CONTINUED = " \\"  # at the end of a line of a command that goes on
 LABEL = 10  # columns of the word that a line begins with
 # Red, green and yellow of HTML; the others are not used. Mixed with the colour of the text, which is black or white.
 _GREY, _RED, _GREEN, _YELLOW = (128, 128, 128), (224, 49, 49), (43, 138, 62), (214, 137, 16)
@@ -142,7 +144,7 @@ def _kept(width: int | None) -> Console:
 
 
 def say(text: Text, to: Console, indent: int = LABEL) -> int:
-    """Print lines in full, or folded with an indent. A fix is never folded, so that it can be copied.
+    """Print lines in full, or folded with an indent. A fix can be copied: a command has backslashes at its folds.
 
     Args:
         text: may have several lines.
@@ -154,8 +156,7 @@ def say(text: Text, to: Console, indent: int = LABEL) -> int:
     """
     count = 0
     for line in text.split("\n", allow_blank=True):
-        folded = to.fold is not None and not line.plain.startswith("fix ")
-        for part in _folded(line, to.fold or _WIDEST, to, indent) if folded else [line]:
+        for part in [line] if to.fold is None else _parts(line, to.fold, to, indent):
             to.print(part, soft_wrap=True)
             count += 1
     return count
@@ -170,6 +171,51 @@ def say_labelled(label: str, words: str, to: Console) -> None:
         to: the console.
     """
     say(Text.assemble((f"{label:<{LABEL}}", "bold"), visible(words)), to)
+
+
+def _parts(line: Text, width: int, to: Console, indent: int) -> Iterable[Text]:
+    """The lines of a folded line; code of a fix is never folded."""
+    label = line.plain[:LABEL]
+    if label.strip() not in ("fix", "option"):
+        return _folded(line, width, to, indent)
+    if not line.plain[LABEL:].startswith("initprobe "):
+        return [line]
+    first, *others = command_lines(line.plain[LABEL:], width - LABEL)
+    return [line[:LABEL] + Text(first), *(Text(" " * LABEL + other) for other in others)]
+
+
+def command_lines(command: str, width: int) -> list[str]:
+    """A command in lines of at most that width, never folded between an option and its value.
+
+    Args:
+        command: as for a shell.
+        width: columns per line, with the backslash at its end.
+
+    Returns:
+        The lines; all but the last end with a backslash, so that they can be copied.
+    """
+    try:
+        words = [shlex.quote(word) for word in shlex.split(command)]
+    except ValueError:  # no command of a shell
+        return [command]
+    lines = [""]
+    for place, group in enumerate(groups := _options(words)):
+        room = width if place == len(groups) - 1 else width - len(_CONTINUED)
+        if lines[-1] and len(lines[-1]) + 1 + len(group) > room:
+            lines[-1] += _CONTINUED
+            lines.append(group)
+        else:
+            lines[-1] = f"{lines[-1]} {group}".lstrip()
+    return lines
+
+
+def _options(words: Iterable[str]) -> list[str]:
+    """The words of a command, each option together with its value."""
+    groups: list[str] = []
+    for word in words:
+        is_value = groups and re.fullmatch(r"--\S+", groups[-1]) and not word.startswith("--")
+        groups = [*groups[:-1], f"{groups[-1]} {word}"] if is_value else [*groups, word]
+    return groups
 
 
 def _folded(line: Text, width: int, to: Console, indent: int) -> Iterator[Text]:

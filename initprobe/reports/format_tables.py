@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from initprobe.formatting import NOTHING, percent, short
+from initprobe.reports.console import Console, say_labelled
 from initprobe.reports.shortened_table import ShortenedTable
 from initprobe.reports.tables import PlainTable, TextColumn
 from initprobe.results.base import TENSOR_SYMBOLS
@@ -19,13 +20,14 @@ from initprobe.results.formats import FormatStats, LossScale, TensorInFormat
 _Entry = Callable[[TensorInFormat], str]
 
 
-def format_table(
-    form: FormatStats, numbers: Sequence[int], verbose: bool = False, uncounted: Sequence[int] = ()
-) -> RenderableType:
-    """The table of a format with its summary.
+def print_format(
+    form: FormatStats, to: Console, numbers: Sequence[int], verbose: bool = False, uncounted: Sequence[int] = ()
+) -> None:
+    """Print the table of a format with its summary.
 
     Args:
         form: what was counted.
+        to: the console.
         numbers: of the layers to show.
         verbose: show the best scales too.
         uncounted: layers with tensors that are not finite before any cast, which are not counted.
@@ -36,8 +38,9 @@ def format_table(
     ]
     if verbose or form.needs_scales:
         parts.append(_table(form, numbers, "best scale, and lost % with it", _scale))
-    lines = [*_words(form), *_left_out(uncounted)]
-    return Group(*parts, Text("\n").join(Text.assemble((f"{label:<10}", "bold"), words) for label, words in lines))
+    to.print(Group(*parts))
+    for label, words in (*_words(form), *_left_out(uncounted)):
+        say_labelled(label, words, to)
 
 
 def _heading(form: FormatStats) -> str:

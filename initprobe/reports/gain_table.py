@@ -88,6 +88,7 @@ def _notes(rows: Sequence[Gain]) -> str:
         lines += [
             "",
             f"{', '.join(unstable)}: the slope of the length map exceeds 1, "
-            "so no constant gain keeps the scale with depth. Try --norm layer or --residual of `initprobe run`.",
+            "so no constant gain keeps the scale with depth. Try --norm layer or --residual of `initprobe run`. "
+            "`initprobe recommend --layers N` says whether one holds over N layers.",
         ]
     return "\n".join(lines)

@@ -138,9 +138,9 @@ COLUMNS = (
         "fitting.after",
     ),
     Word(
-        "loss by",
+        "dloss/dh",
         "Variances of dL/dh and dL/dW where the backward pass starts from a loss, the mean over the batch.",
-        ("loss by h var", "h var", "W var", "loss"),
+        ("var of dloss/dh", "var of dloss/dW", "dloss/dW", "loss by", "loss"),
         "loss_output_gradient_variance",
     ),
     Word(

@@ -171,8 +171,8 @@ _LAST = (
     ("gates.memory_steps", "memory steps"),
     ("fitting.before", "fit before"),
     ("fitting.after", "fit after"),
-    ("loss_output_gradient_variance", "loss by h var"),
-    ("loss_weight_gradient_variance", "loss by W var"),
+    ("loss_output_gradient_variance", "var of dloss/dh"),
+    ("loss_weight_gradient_variance", "var of dloss/dW"),
 )
 
 

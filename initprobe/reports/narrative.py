@@ -53,8 +53,8 @@ def course(result: ProbeResult) -> Iterator[tuple[str, str]]:
         "theory": result.theory_note or model_theory_words(result) or _theory_words(result),
         "lost": _lost_words(result),
         "fitted": _fitting_words(result),
-        "loss": start_words(result.loss),
-        "one step": step_words(result.step),
+        "loss": start_words(result),
+        "one step": step_words(result),
         "trained": training_words(result),
     }
     for label, words in sentences.items():
@@ -90,7 +90,9 @@ def _gradient_words(result: ProbeResult) -> str | None:
 
 
 def _weight_gradient_words(result: ProbeResult) -> str | None:
-    layers = [layer for layer in result.layers if layer.weight_gradient.variance is not None]
+    layers = [
+        layer for layer in result.layers if layer.weight_gradient.variance is not None and not has_one_weight(layer)
+    ]
     if len(layers) < 2:
         return None
     logs = [_log10(layer.weight_gradient) for layer in layers]
@@ -100,6 +102,11 @@ def _weight_gradient_words(result: ProbeResult) -> str | None:
     ratio = max(logs) - min(logs)
     times = "" if math.isinf(ratio) else f", {factor_of(ratio)}"
     return f"var dL/dW {_lowest(low)} (layer {low.layer}) to {_lowest(high)} (layer {high.layer}){times}"
+
+
+def has_one_weight(layer: LayerStats) -> bool:
+    """Whether the layer has a single weight, so that a variance over weights is 0 and says nothing."""
+    return layer.kind in (None, "linear") and layer.fan_in == layer.fan_out == 1
 
 
 def _sample_words(result: ProbeResult) -> str | None:

@@ -8,25 +8,43 @@ import numpy as np
 
 from initprobe.formatting import counted, short, sparkline
 from initprobe.results.run import ProbeResult
-from initprobe.results.step import StepStats
-from initprobe.results.summary import LossStats, Training
+from initprobe.results.summary import Training
 
 _CURVE = 20
 
 
-def start_words(loss: LossStats | None) -> str | None:
+def start_words(result: ProbeResult) -> str | None:
     """The starting loss beside the loss of chance."""
+    loss = result.loss
     if loss is None:
         return None
     start = "beyond the float range" if loss.start is None else f"{loss.start:.4g}"
-    return f"{loss.name} {start} at the start, chance {loss.chance_words} = {loss.chance:.4g} ({loss.task})"
+    draws, batches = _counts(result)
+    several = [words for count, words in ((draws, f"{draws} draws"), (batches, f"{batches} batches")) if count > 1]
+    mean = f" (mean of {' x '.join(several)})" if several else ""
+    return f"{loss.name} {start} at the start{mean}, chance {loss.chance_words} = {loss.chance:.4g} ({loss.task})"
 
 
-def step_words(step: StepStats | None) -> str:
+def _counts(result: ProbeResult) -> tuple[int, int]:
+    """The number of draws and of batches per draw."""
+    batches = result.config.get("batches")
+    return result.draws, batches if isinstance(batches, int) else 1
+
+
+def _of_first(result: ProbeResult) -> str:
+    """Words for what is done with the first network and its first batch alone, where there are more."""
+    draws, batches = _counts(result)
+    words = " of the ".join(["first batch"] * (batches > 1) + ["first draw"] * (draws > 1))
+    return f" ({words})" if words else ""
+
+
+def step_words(result: ProbeResult) -> str:
     """The loss before and after one step, and the rate above which a small step grows."""
+    step = result.step
     if step is None:
         return ""
-    loss = f"of {step.optimizer} at {step.learning_rate:g}: loss {short(step.loss_before)} -> {short(step.loss_after)}"
+    rate = f"of {step.optimizer} at {step.learning_rate:g}{_of_first(result)}"
+    loss = f"{rate}: loss {short(step.loss_before)} -> {short(step.loss_after)}"
     if step.largest_curvature is None:
         return f"{loss}; curvature not computed: {step.curvature_note}"
     if step.highest_rate is None:
@@ -40,7 +58,9 @@ def training_words(result: ProbeResult) -> str | None:
     training = result.training
     if training is None:
         return None
-    rate = f"{training.steps} steps of SGD, rate {training.learning_rate:g}"
+    rate = (
+        f"{training.steps} steps of SGD, rate {training.learning_rate:g}{' (first draw)' if result.draws > 1 else ''}"
+    )
     if training.final_loss is None or training.layers is None:
         return f"{rate}: diverged after {_steps(training.diverged_at)}, {_broken(training, len(result.layers))}"
     means = _resampled(training.losses, _CURVE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,14 +10,13 @@ from typing import Literal
 from rich.table import Table
 
 from initprobe.formatting import short
-from initprobe.reports.console import LABEL, Console
+from initprobe.reports.console import LABEL, Console, command_lines
 from initprobe.reports.tables import plain_table
 from initprobe.results.recommendation import Recommendation
 
 Framework = Literal["pytorch", "numpy", "keras", "jax"]
 
 _COLUMNS = 80
-_UNBROKEN = "\N{NO-BREAK SPACE}"  # a space at which no line breaks
 _PLACES: dict[Framework, str] = {
     "pytorch": "PyTorch, for layer = nn.Linear(...)",
     "numpy": "NumPy, for h @ W with rng = np.random.default_rng()",
@@ -135,10 +133,8 @@ class _Advice:
 
     def _command(self, label: str, command: str | None) -> Iterator[str]:
         """A labelled command, folded to the width of a terminal, never between an option and its value."""
-        if command:
-            words = re.sub(r" (--\S+) (?!--)", f" \\1{_UNBROKEN}", command)
-            folded = self._folded(words, f"{label:<{LABEL}}", " " * LABEL)
-            yield folded.replace("\n", " \\\n").replace(_UNBROKEN, " ")
+        for number, line in enumerate(command_lines(command, self.columns - LABEL) if command else ()):
+            yield f"{'' if number else label:<{LABEL}}{line}"
 
     def _folded(self, text: str, first: str = "", rest: str = "") -> str:
         return textwrap.fill(

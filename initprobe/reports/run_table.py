@@ -16,9 +16,9 @@ from initprobe.formatting import NOTHING, percent, short, sparkline, visible
 from initprobe.reports.binning import shares
 from initprobe.reports.cells import LOST, SPARK_BINS, STATUS_STYLE, relative_spread, value_text
 from initprobe.reports.console import Console, say
-from initprobe.reports.format_tables import format_table
+from initprobe.reports.format_tables import print_format
 from initprobe.reports.layer_blocks import blocks, columns, fitting_depth, short_name
-from initprobe.reports.narrative import cosine, course
+from initprobe.reports.narrative import cosine, course, has_one_weight
 from initprobe.reports.shortened_table import ShortenedTable, shown_layers
 from initprobe.reports.tables import PlainTable, TextColumn, fitting
 from initprobe.reports.tensor_tables import module_table, tensor_tables
@@ -61,7 +61,7 @@ def print_result(result: ProbeResult, to: Console, verbose: bool = False, depth:
     count += len(numbers) + _AROUND_TABLE + say(summary(result), to)
     for form in result.formats:
         to.print()
-        to.print(format_table(form, numbers, verbose, _not_finite(result)))
+        print_format(form, to, numbers, verbose, _not_finite(result))
         count += 2 * len(numbers) + _AROUND_TABLE
     if verbose:
         _print_tensors(result, to)
@@ -150,13 +150,22 @@ def _gradient_columns(result: ProbeResult, verbose: bool) -> Iterator[Column]:
         yield Column("\nlocal", lambda layer: short(_local_gradient(layer)), dropped=2)
     if result.draws > 1 and result.loss is None:
         yield Column("\n+-%", lambda layer: relative_spread(layer.output_gradient), dropped=0)
-    yield Column("dL/dW\nvar", lambda layer: value_text(layer.weight_gradient, layer.weight_gradient.variance))
+    yield Column("dL/dW\nvar", _weight_gradient)
     if result.step is not None:
         yield Column("1 step\nof W", lambda layer: short(layer.weight_step_ratio))
         yield Column("\nof h", lambda layer: short(layer.output_step_ratio))
     if result.loss is not None:
-        yield Column("loss by\nh var", lambda layer: short(layer.loss_output_gradient_variance))
-        yield Column("W\nvar", lambda layer: short(layer.loss_weight_gradient_variance))
+        yield Column("var of\ndloss/dh", lambda layer: short(layer.loss_output_gradient_variance))
+        yield Column(
+            "\ndloss/dW", lambda layer: NOTHING if has_one_weight(layer) else short(layer.loss_weight_gradient_variance)
+        )
+
+
+def _weight_gradient(layer: LayerStats) -> str:
+    """The variance over the entries of dL/dW; a single entry has none."""
+    if has_one_weight(layer):
+        return NOTHING
+    return value_text(layer.weight_gradient, layer.weight_gradient.variance)
 
 
 def _structure_columns(result: ProbeResult) -> Iterator[Column]:

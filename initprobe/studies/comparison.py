@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -88,7 +88,7 @@ def compare(
         >>> [result.healthy for result in pair.results]
         [False, True]
     """
-    if isinstance(configs, ProbeConfig) or not isinstance(configs, Iterable):
+    if isinstance(configs, ProbeConfig | str | Mapping) or not isinstance(configs, Iterable):
         raise ConfigError("must be a list of experiments, as in [config]", field="configs")
     experiments = [prepare(config) for config in configs]
     if not experiments:

@@ -59,6 +59,9 @@ class Differences(Shown):
         """The changes of all pairs, run by run."""
         return tuple(change for changes in self.by_pair for change in changes)
 
+    def __len__(self) -> int:
+        return len(self.changes)
+
     def in_a_line(self) -> str:
         """How many runs agree and differ, and the first change."""
         return "; ".join([self.headline, *map(str, self.changes[:1])])

@@ -53,8 +53,8 @@ def load(path: str | Path) -> Loaded:
     if is_store(file):
         with read_store(file) as store:
             return Sweep(file, tuple(store.rows()))
-    text = read_json(file)
     try:
+        text = read_json(file)
         values = parse_json(text, file)
     except InputError as error:
         raise InputError(f"{error.text}; {_FIX}", file=file, line=error.line) from None

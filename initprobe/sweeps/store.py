@@ -308,6 +308,7 @@ def open_store(path: Path) -> Iterator[Store]:
             # Without a sync at every step a power failure may lose the last runs; a killed process never does.
             connection.execute("PRAGMA journal_mode = TRUNCATE")
             connection.execute("PRAGMA synchronous = NORMAL")
+            stack.callback(_remove_journal, connection)
             claim(connection, path, lock_file)
         store = Store(connection, path)
         with store.transaction():
@@ -330,6 +331,12 @@ def read_store(path: Path) -> Iterator[Store]:
             connection.execute("PRAGMA query_only = ON")
             check_kind(connection, path)
         yield Store(connection, path)
+
+
+def _remove_journal(connection: sqlite3.Connection) -> None:
+    """Remove the empty journal, which the mode TRUNCATE leaves beside the store."""
+    with suppress(sqlite3.Error):  # the results are stored all the same
+        connection.execute("PRAGMA journal_mode = DELETE")
 
 
 def _refuse_others(path: Path) -> None:

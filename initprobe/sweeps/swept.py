@@ -46,6 +46,9 @@ class Sweep(HasFigures):
     plan: Plan | None = None
     exported: Mapping[str, ProbeResult] | None = None
 
+    def __len__(self) -> int:
+        return len(self.rows)
+
     def in_a_line(self) -> str:
         """How many runs survive, and the store."""
         from initprobe.reports.sweep_table import headline

@@ -196,7 +196,8 @@ def test_the_command_sets_the_loss_beside_chance(initprobe):
     )  # fmt: skip
     assert outcome.code == 0
     assert "chance ln 4 = 1.386" in outcome.out
-    assert "loss by" in outcome.out
+    assert "dloss/dh dloss/dW" in outcome.out
+    assert "at the start (mean of 4 draws), chance" in outcome.out
     assert max(map(len, outcome.out.split("\n\n")[1].splitlines())) <= 80
 
 

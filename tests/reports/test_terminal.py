@@ -3,14 +3,16 @@
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 
 import pytest
+from rich.text import Text
 
 from initprobe import ProbeConfig, run
 from initprobe.formatting import BLOCKS
-from initprobe.reports.console import console
+from initprobe.reports.console import console, say
 from initprobe.reports.encoding import ASCII_BLOCKS, adapt, showable
 from initprobe.reports.run_table import print_result
 from initprobe.reports.shortened_table import shown_layers
@@ -97,7 +99,7 @@ def test_the_verdict_is_repeated_where_it_has_scrolled_away(results, lines):
         return sum("VANISHING OUTPUT" in line for line in text)
 
     text = lines(results["faulty"], 24)
-    assert times(text) == 2 and text[-1].startswith("fix ")
+    assert times(text) == 2 and any(line.startswith("fix ") for line in text[-2:])
     assert times(lines(results["faulty"])) == 1
     assert times(lines(results["short"], 60)) == 1
     assert times(lines(results["short"], 50, verbose=True)) == 2
@@ -161,3 +163,32 @@ def test_a_small_histogram_stays_in_its_place():
     made = PlainTable([TextColumn("name", ["a", "bb", "c", "d"], left=True), TextColumn("h in\n0..1", cells)], [""] * 4)
     assert made.heading == ["        h in", "name    0..1"]
     assert made.lines == ["a    █▁▁▁▁▁▁", "bb   █▁", "c          █", "d      [red]"]
+
+
+@pytest.mark.parametrize("label", ["fix", "option"])
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_a_folded_command_is_the_same_command_for_a_shell(label, columns, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    command = (
+        "initprobe run --init he:mode=fan_out --weights 'a b.npz' --residual --branch-scale '1/sqrt(2L)' --layers 50"
+    )
+    there = Terminal()
+    say(Text(f"{label:<10}{command}"), console(there, color=False))
+    text = there.getvalue().removeprefix(f"{label:<10}")
+    assert shlex.split(text.replace(" \\\n", " ")) == shlex.split(command)
+    assert text.count(" \\\n") == text.count("\n") - 1
+    assert max(map(len, there.getvalue().splitlines())) <= columns
+    code = Terminal()
+    say(Text(f"{label:<10}nn.init.normal_(layer.weight, {'std, ' * 20})"), console(code, color=False))
+    assert code.getvalue().count("\n") == 1  # code of a fix is not folded
+
+
+def test_a_single_weight_has_no_variance_over_weights(lines):
+    config = ProbeConfig(init="xavier", act="tanh", layers=3, width=1, batch=20, draws=2, optimizer="sgd")
+    result = run(config, threads=1)
+    text = "\n".join(lines(result, 60))
+    assert "var dL/dW" not in text and result.layers[0].weight_gradient.variance == 0
+    row = next(line for line in text.splitlines() if line.split()[:1] == ["1"] and "->" not in line)
+    assert row.split().count("-") == 2  # of dL/dW and of dloss/dW
+    assert "at the start (mean of 2 draws), chance" in text and "one step  of sgd at 0.1 (first draw): loss" in text

@@ -103,7 +103,10 @@ def command(options: PhaseOptions) -> None:
                 click.echo(f"note: {mark.name} lies outside the figure", err=True)
     if options.export_json:
         outputs.write_text(options.export_json, _json(activation, diagram))
-    _report(activation, float(diagram.sigma_b[-1]), marks, console(text_stream(options.export_json)))
+    to = console(text_stream(options.export_json))
+    _report(activation, float(diagram.sigma_b[-1]), marks, to)
+    if marks:
+        to.print(f"sigma_w = sqrt(fan_in) std(W), here with fan_in {options.width} (--width)", soft_wrap=True)
 
 
 def _diagram(activation: Activation, options: PhaseOptions, marks: Sequence[Mark]) -> PhaseDiagram:

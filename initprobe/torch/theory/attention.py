@@ -20,7 +20,7 @@ from initprobe.torch.theory.weights import multiplied, swapped, with_common
 
 
 class _Attention(NamedTuple):
-    """Fused attention: its sources, their moments, and the keys that each query sees."""
+    """Fused attention: its sources, their moments, and the keys that each query sees, by sample where these differ."""
 
     sources: tuple[Node, Node, Node]
     query: Moments
@@ -31,8 +31,10 @@ class _Attention(NamedTuple):
     visible: Array | None
 
     def by_place(self) -> Sequences | None:
-        """The same by place, where there are few enough."""
+        """The same by place, where there are few enough and each sample has the same mask."""
         parts = self.query, self.key, self.value
+        if self.visible is not None and self.visible.ndim > 2:
+            return None
         return Sequences(*parts, self.scale, self.visible) if can_be_followed(*parts) else None
 
     def logits(self) -> Moments:

@@ -134,8 +134,8 @@ def _rows(logits: Moments, visible: Array | None) -> _Rows:
     pairs = alike(pairs, queries, ndim - 2) if ndim > 1 else pairs
     spread = pairs.take([0], ndim - 1) - pairs.take([-1], ndim - 1) if keys > 1 else np.zeros_like(pairs)
     variance = float(spread.flat[0])
-    if len(visible) == 1 and queries > 1:
-        same = other = 1 / (max(int(visible.sum()), 1) * keys)
+    if visible.shape[-2] == 1 and queries > 1:
+        same = other = float(np.mean(1 / (np.maximum(visible.sum(-1), 1) * keys)))
     else:
         same, other = _overlaps(visible, keys)
     visible = visible.reshape(-1, keys)

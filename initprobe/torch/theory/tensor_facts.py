@@ -49,7 +49,7 @@ def tensor_facts(call: Call) -> Mapping[str, Array]:
         return {"open": _open_windows(call.tensors[0].detach())}
     if call.name == "scaled_dot_product_attention":
         mask = call.kwargs.get("attn_mask", call.args[3] if len(call.args) > 3 else None)
-        return {} if mask is None else {"open": _open(mask.detach())}
+        return {} if mask is None else {"open": _open_windows(mask.detach())}
     return {}
 
 

@@ -246,6 +246,20 @@ def pooled(pool, count):
     return nn.Sequential(conv(64, 64, 3, padding=1), nn.Tanh(), pool, conv(64, 64, 3, padding=1))
 
 
+class Padded(nn.Module):
+    """Attention to samples of unequal length."""
+
+    def __init__(self, lengths):
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(WIDTH, 4, 64, 0.0, batch_first=True)
+        self.register_buffer("padding", torch.arange(24) >= torch.tensor(lengths)[:, None])
+
+    def forward(self, x):
+        return self.layer(x, src_key_padding_mask=self.padding)
+
+
+CASES["padding of the first sample"] = lambda: (Padded([3, *[24] * 7]), torch.randn(8, 24, WIDTH))
+CASES["padding of other samples"] = lambda: (Padded([24, *[6] * 7]), torch.randn(8, 24, WIDTH))
 CASES["depthwise convolutions and a gate"] = lambda: (Excited(), torch.randn(12, 32, 8, 8))
 CASES["peaked attention"] = lambda: (SelfAttention(4, 2.0, False), torch.randn(4, 40, WIDTH))
 CASES["peaked attention by hand"] = lambda: (SelfAttention(4, 2.0, True), torch.randn(4, 40, WIDTH))
