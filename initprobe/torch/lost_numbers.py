@@ -33,6 +33,7 @@ class LostNumber:
         high: largest of them.
         by_zero: it divides by 0.
         single: it is a spread over one entry, such as `std` with its correction.
+        by_number: it is given a number that is NaN or infinite, beside its tensors.
     """
 
     name: str
@@ -42,6 +43,7 @@ class LostNumber:
     high: float
     by_zero: bool = False
     single: bool = False
+    by_number: bool = False
 
 
 def has_lost(tracks: Iterable[Track]) -> bool:
@@ -114,6 +116,7 @@ class _Given:
 
     def __init__(self, function: str, args: tuple[Any, ...], kwargs: dict[str, Any], given: list[Any]) -> None:
         numbers = [value for value in (*args, *kwargs.values()) if isinstance(value, float)]
+        self._by_number = not all(map(math.isfinite, numbers))
         self.has_nan = any(_has_nan(tensor) for tensor in given)
         self.has_infinity = any(map(math.isinf, numbers)) or any(_has_infinity(tensor) for tensor in given)
         self.by_zero = _divides_by_zero(function, args)
@@ -126,7 +129,7 @@ class _Given:
         """The call as one that makes NaN or infinity."""
         shown = "div" if self._is_division and name != "reciprocal" else name
         single = name in _SPREADS and made.numel() == self._entries
-        return LostNumber(shown, group_of(name), makes, *self._bounds, self.by_zero, single)
+        return LostNumber(shown, group_of(name), makes, *self._bounds, self.by_zero, single, self._by_number)
 
 
 def _readable(tensors: Iterable[Any]) -> list[Any]:

@@ -122,6 +122,7 @@ def test_a_function_that_makes_nan_is_named():
         (lambda z: z.relu() / 0 * 0, "div gives NaN, because its divisor has an entry of 0", "divisor"),
         (lambda z: z / z.relu(), "div gives infinity, because its divisor has an entry of 0", "divisor"),
         (lambda z: 1 / z.relu(), "div gives infinity, because its divisor has an entry of 0", "divisor"),
+        (lambda z: z * float("nan"), "mul gives NaN, because a number that it is given", "a finite number"),
         (lambda z: z.sqrt(), "sqrt gives NaN, of entries from -", "keep sqrt"),
         (lambda z: z.relu().log(), "log gives infinity, of entries from 0 to", "keep log"),
         (lambda z: (z * 1e4).exp(), "exp gives infinity, of entries from -", "keep exp"),

@@ -100,6 +100,9 @@ def _reason(lost: LostNumber) -> tuple[str, str, str]:
     if lost.single:
         cause = f"{lost.name} divides by the number of entries less its correction of 1, which is 0"
         return "because it is taken over one entry", cause, f"take {lost.name} over more entries, or with correction=0"
+    if lost.by_number:
+        cause = f"{lost.name} is given NaN or infinity"
+        return "because a number that it is given is not finite", cause, f"give {lost.name} a finite number"
     entries = f"of entries from {short(lost.low)} to {short(lost.high)}"
     advice = f"keep {lost.name} in the model's code away from such entries"
     return entries, f"{lost.name} has no finite value there", advice
