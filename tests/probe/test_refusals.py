@@ -27,7 +27,7 @@ ABSURD = {
     "batches": ({"batches": 10**6}, "lower `batches`"),
     "batches of many draws": ({"batches": 10**6, "draws": 100}, "lower `batches`"),
     "draws": ({"draws": 10**6}, "lower `draws`"),
-    "draws of deep nets": ({"layers": 20_000, "width": 5, "batch": 5, "draws": 10_000}, "lower `draws`"),
+    "draws of deep nets": ({"layers": 15_000, "width": 5, "batch": 5, "draws": 10_000}, "lower `draws`"),
     "depth of some draws": ({"layers": 50_000, "width": 5, "batch": 5, "draws": 100}, "lower `layers`"),
 }
 
