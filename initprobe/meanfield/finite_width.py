@@ -184,9 +184,9 @@ def _forward(noise: Noise, first: int, second: int, lengths: Lengths) -> Iterato
     within = np.vecdot(np.vecdot(noise.batch, direction[:, None]), direction)
     of_mean = noise.batch[:, first, first] + noise.slope[:, first] ** 2 * lengths.batch
     variance = within / value**2 + (slope / value) ** 2 * lengths.batch
-    # The squared mean is of second order. It is most of all where the mean square hardly varies: for orthogonal
-    # weights, and on the flat ends of an activation where inputs are alike.
-    variance += 2 * (of_mean / value) ** 2
+    # The square of the mean's own noise is of second order. It is most of all where the mean square hardly varies: for
+    # orthogonal weights, and on flat ends where inputs are alike. What lengths move scales the variance, as above.
+    variance += 2 * (noise.batch[:, first, first] / value) ** 2
     drift = np.vecdot(direction, noise.offset + noise.curvature * lengths.single[:, None] / 2)
     bias = slope * lengths.bias + drift - of_mean
     return map(Spread, _roots(variance), (bias / value).tolist())

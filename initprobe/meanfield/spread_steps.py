@@ -163,8 +163,9 @@ class Step:
         direction = np.zeros((len(shares), 4))
         direction[:, SQUARE], direction[:, MEAN] = shares, -2 * mean * shares
         of_mean = float(shares @ covariance[..., MEAN, MEAN] @ shares)
-        # The squared mean is of second order, and most where the mean square hardly varies (`finite_width`).
-        noise = float(between(direction, covariance, direction).sum()) + 2 * of_mean * of_mean
+        # The square of the mean's own noise is of second order, and most where the mean square hardly varies.
+        own_mean = float(shares @ self.noise[..., MEAN, MEAN] @ shares)
+        noise = float(between(direction, covariance, direction).sum()) + 2 * own_mean * own_mean
         return Spread(float(square_root(noise) / variance), float((np.sum(direction * drift) - of_mean) / variance))
 
 
