@@ -184,7 +184,7 @@ class ProbeConfig(BaseModel):
         return {name: value for name, value in whole.items() if name not in absent}
 
     def __repr_args__(self) -> Iterator[tuple[str | None, object]]:
-        """The fields that are not at their defaults, with names as they are typed."""
+        """The fields that are not at their defaults, with the names of the command line."""
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
             if value != field.get_default(call_default_factory=True):

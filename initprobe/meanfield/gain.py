@@ -31,21 +31,7 @@ _TORCH: Mapping[str, Callable[[Activation], float]] = {
 
 @dataclass(frozen=True)
 class GainRow:
-    """The gains of one activation, for square layers without bias and weights of std `gain / sqrt(fan_in)`.
-
-    Attributes:
-        activation: its name.
-        forward: `1/sqrt(E[phi^2])`: a pre-activation variance of 1 stays 1.
-        backward: `1/sqrt(E[phi'^2])`: the gradient keeps its variance where z has variance 1.
-        mean_removed: `1/sqrt(Var(phi))`, the gain for centred weights, as in NFNets (Brock et al. 2021,
-            arXiv:2101.08692) and timm.
-        chi_1: factor of the gradient's variance per layer, with the forward gain.
-        slope: derivative of the length map at q = 1, with the forward gain.
-        stable: that slope is at most 1; otherwise no constant gain holds the scale with depth.
-        spectrum: `E[phi'^4] / E[phi'^2]^2`, what a layer adds to the spread of the Jacobian's squared singular values
-            (Pennington et al. 2017, arXiv:1711.04735).
-        torch: the value of `torch.nn.init.calculate_gain`, or None.
-    """
+    """The gains of one activation at q = 1 and without biases; `results.gain.Gain` describes each field."""
 
     activation: str
     forward: float
